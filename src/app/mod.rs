@@ -1,0 +1,1 @@
+//! config → build (bind, connect, migrate) → run → drain.

@@ -1,0 +1,1 @@
+//! The server's configuration: flag > environment > file > default, assembled from each module's own `Config`.

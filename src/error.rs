@@ -1,0 +1,1 @@
+//! One table of error codes, mapped once to gRPC and once to HTTP.

@@ -1,0 +1,1 @@
+//! The axum gateway: JSON API, probes, `/metrics`.

@@ -1,0 +1,1 @@
+//! The tonic admin services, one file a service.

@@ -1,0 +1,1 @@
+//! OTLP in: admission, decoding in place, the committer.

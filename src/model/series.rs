@@ -1,0 +1,57 @@
+//! Series: one metric with one label set, and what a query sees of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Cell, Labels, Metric, TimeMs, WindowStart};
+
+/// 64 bits of a stable hash of metric identity and sorted label set, the same on every replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u64);
+
+impl SeriesId {
+    /// The id of `metric` with `labels`.
+    #[must_use]
+    pub fn of(metric: super::MetricId, labels: &Labels) -> Self {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(metric.0);
+        for (name, value) in labels.iter() {
+            hasher.update(name.as_bytes());
+            hasher.update(&[0xfe]);
+            hasher.update(value.as_bytes());
+            hasher.update(&[0xff]);
+        }
+        Self(hasher.digest())
+    }
+}
+
+impl fmt::Debug for SeriesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "series:{:016x}", self.0)
+    }
+}
+
+/// A series with its windows in a span of time, merged over all partials: what storage and head hand to a query.
+#[derive(Clone, Debug)]
+pub struct SeriesWindows {
+    /// Who it is.
+    pub id: SeriesId,
+    /// What is measured.
+    pub metric: Arc<Metric>,
+    /// Data-point, scope and resource attributes.
+    pub labels: Labels,
+    /// Windows in ascending order, each start once.
+    pub windows: Vec<(WindowStart, Cell)>,
+}
+
+/// A value that points at the trace in which it was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// When.
+    pub time: TimeMs,
+    /// In the metric's unit.
+    pub value: f64,
+    /// W3C trace id.
+    pub trace_id: [u8; 16],
+    /// W3C span id.
+    pub span_id: [u8; 8],
+}

@@ -1,0 +1,1 @@
+//! PromQL evaluation, indicators, catalog: the only way to read measurements.

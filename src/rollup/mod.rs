@@ -1,0 +1,1 @@
+//! Head, windows, blocks, checkpoints, tiers.

@@ -1,0 +1,1 @@
+//! All diesel: schema, one file a table family.

@@ -1,0 +1,1 @@
+//! FastBreak's own logs, traces and metrics.

@@ -1,0 +1,1 @@
+//! The shape of the house: layers, walls, file length, module docs.
