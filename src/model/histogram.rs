@@ -92,6 +92,19 @@ impl ExponentialBuckets {
         self.counts = counts;
     }
 
+    /// These counts less those of `earlier`, which is `finer` halvings above; `None` when one would fall below zero.
+    fn since(&self, earlier: &Self, finer: u32) -> Option<Self> {
+        let mut earlier = earlier.clone();
+        earlier.scale_down(finer);
+        let mut out = self.clone();
+        for (i, n) in earlier.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+            let at = usize::try_from(i64::from(earlier.offset) + i as i64 - i64::from(self.offset)).ok()?;
+            let slot = out.counts.get_mut(at)?;
+            *slot = slot.checked_sub(*n)?;
+        }
+        Some(out)
+    }
+
     /// Adds `other`, which must be of the same scale.
     pub fn add(&mut self, other: &Self) {
         if other.counts.is_empty() {
@@ -117,6 +130,68 @@ impl ExponentialBuckets {
 }
 
 impl Histogram {
+    /// An empty exponential histogram.
+    #[must_use]
+    pub fn exponential(scale: i32) -> Self {
+        let buckets = Buckets::Exponential {
+            scale,
+            zero_count: 0,
+            zero_threshold: 0.0,
+            positive: ExponentialBuckets::default(),
+            negative: ExponentialBuckets::default(),
+        };
+        Self { count: 0, sum: 0.0, min: None, max: None, buckets }
+    }
+
+    /// Adds one value that is not negative to an exponential histogram; goes down in scale when it needs too many buckets.
+    pub fn observe(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        self.min = Some(self.min.map_or(value, |min| min.min(value)));
+        self.max = Some(self.max.map_or(value, |max| max.max(value)));
+        let Buckets::Exponential { scale, zero_count, positive, .. } = &mut self.buckets else { return };
+        if value <= f64::MIN_POSITIVE {
+            *zero_count += 1;
+            return;
+        }
+        let mut index = (value.log2() * f64::from(*scale).exp2()).ceil() as i64 - 1;
+        loop {
+            let first = i64::from(positive.offset).min(index);
+            if positive.counts.is_empty() || positive.end().max(index + 1) - first <= MAX_BUCKETS as i64 {
+                break;
+            }
+            positive.scale_down(1);
+            *scale -= 1;
+            index >>= 1;
+        }
+        positive.add(&ExponentialBuckets { offset: index as i32, counts: vec![1] });
+    }
+
+    /// What was added since `earlier`, an older total of the same run; `None` when it is not one.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Option<Self> {
+        let count = self.count.checked_sub(earlier.count)?;
+        let sum = self.sum - earlier.sum;
+        let buckets = match (&self.buckets, &earlier.buckets) {
+            (Buckets::Explicit { bounds, counts }, Buckets::Explicit { bounds: b, counts: c }) if bounds == b => {
+                let counts = counts.iter().zip(c).map(|(now, then)| now.checked_sub(*then)).collect::<Option<_>>()?;
+                Buckets::Explicit { bounds: Arc::clone(bounds), counts }
+            }
+            (
+                Buckets::Exponential { scale, zero_count, zero_threshold, positive, negative },
+                Buckets::Exponential { scale: s, zero_count: zc, positive: p, negative: n, .. },
+            ) if s >= scale => Buckets::Exponential {
+                scale: *scale,
+                zero_count: zero_count.checked_sub(*zc)?,
+                zero_threshold: *zero_threshold,
+                positive: positive.since(p, (*s - *scale) as u32)?,
+                negative: negative.since(n, (*s - *scale) as u32)?,
+            },
+            _ => return None,
+        };
+        Some(Self { count, sum, min: None, max: None, buckets })
+    }
+
     /// Folds `other` in. Explicit and exponential buckets do not meet in one series; if they do, count and sum still add up
     /// and the buckets of the greater count stay.
     pub fn merge(&mut self, other: &Self) {
@@ -281,6 +356,35 @@ mod tests {
             s.scale_down(by);
             prop_assert_eq!(s.total(), before);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_added_is_found_again(values in prop::collection::vec(1e-6f64..1e6, 1..60), split in 0usize..60) {
+            let mut total = Histogram::exponential(4);
+            let mut earlier = total.clone();
+            for (i, value) in values.iter().enumerate() {
+                if i == split {
+                    earlier = total.clone();
+                }
+                total.observe(*value);
+            }
+            let mut again = earlier.clone();
+            let added = total.since(&earlier).expect("an older total");
+            prop_assert_eq!(added.count + earlier.count, total.count);
+            again.merge(&added);
+            prop_assert_eq!(bucket_total(&again), total.count);
+        }
+    }
+
+    #[test]
+    fn observed_values_fall_into_their_buckets() {
+        let mut h = Histogram::exponential(0);
+        for value in [1.0, 1.5, 2.0, 4.0, 0.0] {
+            h.observe(value);
+        }
+        let Buckets::Exponential { zero_count, positive, .. } = h.buckets else { panic!("exponential") };
+        assert_eq!((zero_count, positive.offset, positive.counts), (1, -1, vec![1, 2, 1]));
     }
 
     #[test]

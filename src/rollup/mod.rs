@@ -1,1 +1,17 @@
 //! Head, windows, blocks, checkpoints, tiers.
+//!
+//! Layer 4. The way of a frame: committed by `ingest` → [`Head`] of its stream (memory) → checkpoint → blocks (Postgres).
+//! A head is applied by one function, live and on replay, so any replica can hold any stream's head.
+
+mod frame;
+mod head;
+mod labels;
+mod points;
+mod registry;
+mod varint;
+
+pub use frame::{FrameError, FrameReader, FrameWriter, Record, Template, TemplateRun};
+pub use head::{Generation, Head, HeadEntry};
+pub use labels::{Interner, LabelPairs, Symbol};
+pub use points::{Point, PointReader, PointWriter, Shape};
+pub use registry::{MetricEntry, Registry, SeriesEntry, Slot};

@@ -1,1 +1,165 @@
-//! All diesel: schema, one file a table family.
+//! All diesel: the schema, one file a table family, the pool, the migrations.
+//!
+//! Layer 3. A row type and its statements live in the same file; one statement a function, `_in_txn` for those that
+//! run inside a caller's transaction. All clocks are Postgres's. Nothing above this module names diesel.
+
+mod blocks;
+mod connect;
+mod journal;
+mod partitions;
+mod schema;
+mod series;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
+
+pub use blocks::{BlockKey, BlockPart, Flush, HourToCompact, Tier};
+pub use journal::{AppendError, JournalRow};
+pub use partitions::Retention;
+pub use series::{MetricRow, SeriesRow};
+pub use streams::StreamRow;
+
+/// How to reach Postgres.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `postgres://…`, with `sslmode` where wanted.
+    pub url: String,
+    /// Most connections of this process.
+    pub connections: u32,
+    /// How long to wait for a free or new connection.
+    pub connect_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults for `url`: 12 connections, 5 s.
+    #[must_use]
+    pub fn new(url: String) -> Self {
+        Self { url, connections: 12, connect_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No connection, a lost one, a failover, a full disk: the same call may work later.
+    #[error("the database is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another process holds the stream now.
+    #[error("the stream was taken over by another process")]
+    Fenced,
+    /// Anything else: a bug or a broken database.
+    #[error("the database refused a statement")]
+    Statement(#[source] DieselError),
+    /// A migration failed.
+    #[error("the schema could not be migrated")]
+    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A setting that would break a promise.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl StorageError {
+    /// True when trying again can help.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<DieselError> for StorageError {
+    fn from(error: DieselError) -> Self {
+        if is_transient(&error) { Self::Unavailable(Box::new(error)) } else { Self::Statement(error) }
+    }
+}
+
+/// Diesel does not pass SQLSTATE on for classes 08, 57P, 25006, 53: their messages are known.
+fn is_transient(error: &DieselError) -> bool {
+    let DieselError::DatabaseError(kind, info) = error else {
+        return matches!(error, DieselError::BrokenTransactionManager);
+    };
+    match kind {
+        DatabaseErrorKind::ClosedConnection
+        | DatabaseErrorKind::UnableToSendCommand
+        | DatabaseErrorKind::SerializationFailure
+        | DatabaseErrorKind::ReadOnlyTransaction => true,
+        _ => {
+            let message = info.message();
+            [
+                "terminating connection",
+                "the database system is",
+                "connection closed",
+                "error communicating with the server",
+                "could not extend file",
+                "No space left on device",
+                "too many clients",
+                "remaining connection slots",
+                "canceling statement due to",
+                "deadlock detected",
+            ]
+            .iter()
+            .any(|known| message.contains(known))
+        }
+    }
+}
+
+/// A handle to the database; cheap to clone.
+#[derive(Clone)]
+pub struct Storage {
+    pool: Pool<AsyncPgConnection>,
+    config: Arc<Config>,
+}
+
+impl Storage {
+    /// Opens the pool; connects once to fail early and to check what the promises need.
+    ///
+    /// # Errors
+    /// When no connection can be had in time, or the server would acknowledge before it is on disk.
+    pub async fn connect(config: Config) -> Result<Self, StorageError> {
+        let pool = connect::pool(&config).await?;
+        let storage = Self { pool, config: Arc::new(config) };
+        storage.check_settings().await?;
+        Ok(storage)
+    }
+
+    /// Applies the migrations that are missing and creates the partitions of the next hours.
+    ///
+    /// # Errors
+    /// When a migration fails or the database is away.
+    pub async fn migrate(&self) -> Result<Vec<String>, StorageError> {
+        let applied = connect::migrate(&self.config).await?;
+        self.ensure_partitions().await?;
+        Ok(applied)
+    }
+
+    pub(crate) async fn conn(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, StorageError> {
+        self.pool.get().await.map_err(|error| StorageError::Unavailable(Box::new(error)))
+    }
+
+    /// `(connections in use, most connections)`.
+    #[must_use]
+    pub fn pool_usage(&self) -> (u32, u32) {
+        let state = self.pool.state();
+        (state.connections - state.idle_connections, self.config.connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_worth_another_try_and_a_bad_statement_is_not() {
+        let error =
+            |kind, message: &str| StorageError::from(DieselError::DatabaseError(kind, Box::new(message.to_owned())));
+        assert!(error(DatabaseErrorKind::ClosedConnection, "x").is_unavailable());
+        assert!(
+            error(DatabaseErrorKind::Unknown, "terminating connection due to administrator command").is_unavailable()
+        );
+        assert!(!error(DatabaseErrorKind::UniqueViolation, "duplicate key").is_unavailable());
+    }
+}

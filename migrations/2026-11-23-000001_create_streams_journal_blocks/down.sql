@@ -1,0 +1,11 @@
+DROP FUNCTION drop_partitions;
+DROP FUNCTION ensure_partition;
+DROP TABLE blocks;
+DROP SEQUENCE blocks_id;
+DROP TABLE series;
+DROP TABLE metrics;
+DROP FUNCTION journal_append;
+DROP TABLE journal_secret;
+DROP TABLE journal_seen;
+DROP TABLE journal;
+DROP TABLE streams;

@@ -1,0 +1,318 @@
+//! Data points parsed in place: number, histogram, exponential histogram, summary.
+//!
+//! Field numbers are those of `opentelemetry/proto/metrics/v1/metrics.proto`.
+
+use std::borrow::Cow;
+
+use super::reject::RejectReason;
+use super::wire::{Fields, Value, WireError, repeated_fixed64, repeated_varint};
+use crate::model::{
+    Buckets, Exemplar, ExponentialBuckets, Histogram, MAX_BUCKETS, MAX_SCALE, MIN_SCALE, Summary, TimeMs,
+};
+
+/// Exemplars kept of one point.
+const EXEMPLARS_MAX: usize = 4;
+const NO_RECORDED_VALUE: u64 = 1;
+
+/// Nanoseconds as sent to milliseconds.
+pub(super) const fn millis(nanos: u64) -> TimeMs {
+    (nanos / 1_000_000) as TimeMs
+}
+
+/// The run of attribute fields of a point, tags included: the raw identity of its series.
+#[derive(Default)]
+pub(super) struct RawAttributes<'a>(Cow<'a, [u8]>);
+
+impl<'a> RawAttributes<'a> {
+    /// Adds the field that was just walked, between `before` and `after` bytes from the end of `message`.
+    #[inline]
+    fn add(&mut self, message: &'a [u8], before: usize, after: usize) {
+        let (from, to) = (message.len() - before, message.len() - after);
+        let piece = message.get(from..to).unwrap_or_default();
+        if self.0.is_empty() {
+            self.0 = Cow::Borrowed(piece);
+        } else if let Cow::Borrowed(known) = self.0
+            && known.as_ptr_range().end == piece.as_ptr()
+        {
+            // Attribute fields stand together in practice: grow the slice instead of copying.
+            let start = from - known.len();
+            self.0 = Cow::Borrowed(message.get(start..to).unwrap_or_default());
+        } else {
+            self.0.to_mut().extend_from_slice(piece);
+        }
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What all points have.
+#[derive(Default)]
+pub(super) struct Common<'a> {
+    pub(super) start: u64,
+    pub(super) time: u64,
+    pub(super) flags: u64,
+    pub(super) attributes: RawAttributes<'a>,
+    pub(super) exemplars: Vec<Exemplar>,
+}
+
+impl Common<'_> {
+    pub(super) const fn is_stale(&self) -> bool {
+        self.flags & NO_RECORDED_VALUE != 0
+    }
+
+    fn exemplar(&mut self, message: &[u8]) -> Result<(), WireError> {
+        if self.exemplars.len() < EXEMPLARS_MAX
+            && let Some(exemplar) = exemplar(message)?
+        {
+            self.exemplars.push(exemplar);
+        }
+        Ok(())
+    }
+}
+
+/// An exemplar that names its trace; others are of no use.
+fn exemplar(message: &[u8]) -> Result<Option<Exemplar>, WireError> {
+    let mut out = Exemplar { time: 0, value: 0.0, trace_id: [0; 16], span_id: [0; 8] };
+    let mut fields = Fields::new(message);
+    while let Some((field, value)) = fields.next_field()? {
+        match field {
+            2 => out.time = millis(value.fixed64(field)?),
+            3 => out.value = value.double(field)?,
+            4 => out.span_id = value.bytes(field)?.try_into().unwrap_or_default(),
+            5 => out.trace_id = value.bytes(field)?.try_into().unwrap_or_default(),
+            6 => out.value = value.fixed64(field)? as i64 as f64,
+            _ => {}
+        }
+    }
+    Ok((out.trace_id != [0; 16] && out.value.is_finite()).then_some(out))
+}
+
+/// A `NumberDataPoint`.
+#[derive(Default)]
+pub(super) struct Number<'a> {
+    pub(super) common: Common<'a>,
+    pub(super) value: f64,
+}
+
+pub(super) fn number(message: &[u8]) -> Result<Number<'_>, WireError> {
+    let mut out = Number::default();
+    let mut fields = Fields::new(message);
+    loop {
+        let before = fields.remaining();
+        let Some((field, value)) = fields.next_field()? else { return Ok(out) };
+        match field {
+            2 => out.common.start = value.fixed64(field)?,
+            3 => out.common.time = value.fixed64(field)?,
+            4 => out.value = value.double(field)?,
+            5 => out.common.exemplar(value.bytes(field)?)?,
+            6 => out.value = value.fixed64(field)? as i64 as f64,
+            7 => {
+                value.bytes(field)?;
+                out.common.attributes.add(message, before, fields.remaining());
+            }
+            8 => out.common.flags = value.varint(field)?,
+            _ => {}
+        }
+    }
+}
+
+/// A histogram point of either kind, or why it is refused.
+pub(super) struct Distribution<'a> {
+    pub(super) common: Common<'a>,
+    pub(super) histogram: Result<Histogram, RejectReason>,
+}
+
+/// A `HistogramDataPoint`.
+pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
+    let mut common = Common::default();
+    let (mut count, mut sum, mut min, mut max) = (0, 0.0, None, None);
+    let (mut counts, mut bounds) = (Vec::new(), Vec::new());
+    let mut fields = Fields::new(message);
+    loop {
+        let before = fields.remaining();
+        let Some((field, value)) = fields.next_field()? else { break };
+        match field {
+            2 => common.start = value.fixed64(field)?,
+            3 => common.time = value.fixed64(field)?,
+            4 => count = value.fixed64(field)?,
+            5 => sum = value.double(field)?,
+            6 => repeated_fixed64(field, value, |n| counts.push(n))?,
+            7 => repeated_fixed64(field, value, |bits| bounds.push(f64::from_bits(bits)))?,
+            8 => common.exemplar(value.bytes(field)?)?,
+            9 => {
+                value.bytes(field)?;
+                common.attributes.add(message, before, fields.remaining());
+            }
+            10 => common.flags = value.varint(field)?,
+            11 => min = Some(value.double(field)?),
+            12 => max = Some(value.double(field)?),
+            _ => {}
+        }
+    }
+    if counts.is_empty() && bounds.is_empty() {
+        // A histogram without buckets is legal: count and sum only.
+        counts.push(count);
+    }
+    let histogram = check_explicit(count, sum, &counts, &bounds).map(|()| Histogram {
+        count,
+        sum,
+        min,
+        max,
+        buckets: Buckets::Explicit { bounds: bounds.into(), counts },
+    });
+    Ok(Distribution { common, histogram })
+}
+
+fn check_explicit(count: u64, sum: f64, counts: &[u64], bounds: &[f64]) -> Result<(), RejectReason> {
+    if counts.len() != bounds.len() + 1 {
+        return Err(RejectReason::BucketCount);
+    }
+    if counts.len() > MAX_BUCKETS {
+        return Err(RejectReason::TooManyBuckets);
+    }
+    if !bounds.is_sorted_by(|a, b| a < b) || bounds.iter().any(|bound| bound.is_nan()) {
+        return Err(RejectReason::BoundsOrder);
+    }
+    if !sum.is_finite() {
+        return Err(RejectReason::NotFinite);
+    }
+    check_total(count, counts.iter())
+}
+
+fn check_total<'a>(count: u64, counts: impl Iterator<Item = &'a u64>) -> Result<(), RejectReason> {
+    let total = counts.fold(0u64, |sum, n| sum.saturating_add(*n));
+    if total == count { Ok(()) } else { Err(RejectReason::CountMismatch) }
+}
+
+/// An `ExponentialHistogramDataPoint`.
+pub(super) fn exponential(message: &[u8]) -> Result<Distribution<'_>, WireError> {
+    let mut common = Common::default();
+    let (mut count, mut sum, mut min, mut max) = (0, 0.0, None, None);
+    let (mut scale, mut zero_count, mut zero_threshold) = (0, 0, 0.0);
+    let (mut positive, mut negative) = (ExponentialBuckets::default(), ExponentialBuckets::default());
+    let mut too_many = false;
+    let mut fields = Fields::new(message);
+    loop {
+        let before = fields.remaining();
+        let Some((field, value)) = fields.next_field()? else { break };
+        match field {
+            1 => {
+                value.bytes(field)?;
+                common.attributes.add(message, before, fields.remaining());
+            }
+            2 => common.start = value.fixed64(field)?,
+            3 => common.time = value.fixed64(field)?,
+            4 => count = value.fixed64(field)?,
+            5 => sum = value.double(field)?,
+            6 => scale = value.sint32(field)?,
+            7 => zero_count = value.fixed64(field)?,
+            8 => positive = side(value.bytes(field)?, &mut too_many)?,
+            9 => negative = side(value.bytes(field)?, &mut too_many)?,
+            10 => common.flags = value.varint(field)?,
+            11 => common.exemplar(value.bytes(field)?)?,
+            12 => min = Some(value.double(field)?),
+            13 => max = Some(value.double(field)?),
+            14 => zero_threshold = value.double(field)?,
+            _ => {}
+        }
+    }
+    let checked = if !(MIN_SCALE..=MAX_SCALE).contains(&scale) {
+        Err(RejectReason::Scale)
+    } else if too_many {
+        Err(RejectReason::TooManyBuckets)
+    } else if !sum.is_finite() || !zero_threshold.is_finite() {
+        Err(RejectReason::NotFinite)
+    } else {
+        check_total(count, [&zero_count].into_iter().chain(&positive.counts).chain(&negative.counts))
+    };
+    let histogram = checked.map(|()| Histogram {
+        count,
+        sum,
+        min,
+        max,
+        buckets: Buckets::Exponential {
+            scale,
+            zero_count,
+            zero_threshold: zero_threshold.max(0.0),
+            positive,
+            negative,
+        },
+    });
+    Ok(Distribution { common, histogram })
+}
+
+/// One side's buckets, without the empty ones at both ends.
+fn side(message: &[u8], too_many: &mut bool) -> Result<ExponentialBuckets, WireError> {
+    let mut out = ExponentialBuckets::default();
+    let mut fields = Fields::new(message);
+    while let Some((field, value)) = fields.next_field()? {
+        match field {
+            1 => out.offset = value.sint32(field)?,
+            2 => repeated_varint(field, value, |n| out.counts.push(n))?,
+            _ => {}
+        }
+    }
+    let used = out.counts.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
+    out.counts.truncate(used);
+    let front = out.counts.iter().take_while(|n| **n == 0).count();
+    out.counts.drain(..front);
+    let end = i64::from(out.offset) + front as i64 + out.counts.len() as i64;
+    *too_many |= out.counts.len() > MAX_BUCKETS || i32::try_from(end).is_err();
+    out.offset = out.offset.saturating_add(front as i32);
+    Ok(out)
+}
+
+/// A `SummaryDataPoint`, or why it is refused.
+pub(super) struct SummaryPoint<'a> {
+    pub(super) common: Common<'a>,
+    pub(super) summary: Result<Summary, RejectReason>,
+}
+
+pub(super) fn summary(message: &[u8]) -> Result<SummaryPoint<'_>, WireError> {
+    let mut common = Common::default();
+    let (mut count, mut sum, mut quantiles) = (0, 0.0, Vec::new());
+    let mut fields = Fields::new(message);
+    loop {
+        let before = fields.remaining();
+        let Some((field, value)) = fields.next_field()? else { break };
+        match field {
+            2 => common.start = value.fixed64(field)?,
+            3 => common.time = value.fixed64(field)?,
+            4 => count = value.fixed64(field)?,
+            5 => sum = value.double(field)?,
+            6 => quantiles.push(quantile(value)?),
+            7 => {
+                value.bytes(field)?;
+                common.attributes.add(message, before, fields.remaining());
+            }
+            8 => common.flags = value.varint(field)?,
+            _ => {}
+        }
+    }
+    quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (time, start) = (millis(common.time), millis(common.start));
+    let summary = if !sum.is_finite() {
+        Err(RejectReason::NotFinite)
+    } else if quantiles.len() > MAX_BUCKETS {
+        Err(RejectReason::TooManyBuckets)
+    } else {
+        Ok(Summary { time, start, count, sum, quantiles })
+    };
+    Ok(SummaryPoint { common, summary })
+}
+
+fn quantile(value: Value<'_>) -> Result<(f64, f64), WireError> {
+    let mut out = (0.0, 0.0);
+    let mut fields = Fields::new(value.bytes(6)?);
+    while let Some((field, value)) = fields.next_field()? {
+        match field {
+            1 => out.0 = value.double(field)?,
+            2 => out.1 = value.double(field)?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,289 @@
+//! A stream's head: what its journal holds past the cursor, as windows in memory.
+//!
+//! One writer applies committed frames in order; queries read beside it. A window's cell is the last entry of its series
+//! in the metric's log, and the index that finds it checks itself, so ending a generation costs nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+
+use super::frame::Template;
+use super::points::{Point, PointReader};
+use super::registry::Slot;
+use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, TimeMs, Width, WindowStart};
+
+/// Sealed generations kept after they were flushed, for queries that began before.
+const FLUSHED_KEPT: usize = 2;
+
+/// A window of a series; several of the same window merge.
+#[derive(Clone, Debug)]
+pub struct HeadEntry {
+    /// Which series.
+    pub slot: Slot,
+    /// Which window.
+    pub window: WindowStart,
+    /// What it holds.
+    pub cell: Cell,
+}
+
+/// The windows that came from journal rows between two cuts.
+#[derive(Debug, Default)]
+pub struct Generation {
+    /// Sequence number of its last journal row.
+    pub last_seq: i64,
+    /// Entries by metric number.
+    pub logs: HashMap<u32, Vec<HeadEntry>>,
+    /// The slowest or largest exemplar of a series and window.
+    pub exemplars: HashMap<(Slot, WindowStart), Exemplar>,
+}
+
+impl Generation {
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.logs.values().map(Vec::len).sum()
+    }
+
+    /// True when it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.exemplars.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    applied_seq: i64,
+    sealed: VecDeque<Arc<Generation>>,
+    open: Generation,
+    /// Where in its metric's log a series' latest entry is; possibly outdated, hence checked on use.
+    last: Vec<u32>,
+}
+
+/// A stream's head.
+pub struct Head {
+    width: Width,
+    inner: RwLock<Inner>,
+}
+
+impl Head {
+    /// The head of a stream whose journal is in blocks up to `cursor_seq`.
+    #[must_use]
+    pub fn new(width: Width, cursor_seq: i64) -> Self {
+        let inner = Inner {
+            applied_seq: cursor_seq,
+            open: Generation { last_seq: cursor_seq, ..Generation::default() },
+            ..Inner::default()
+        };
+        Self { width, inner: RwLock::new(inner) }
+    }
+
+    /// Sequence number of the last journal row applied.
+    #[must_use]
+    pub fn applied_seq(&self) -> i64 {
+        self.inner.read().applied_seq
+    }
+
+    /// Notes that the row `seq` is applied whole.
+    pub fn row_applied(&self, seq: i64) {
+        let mut inner = self.inner.write();
+        inner.applied_seq = seq;
+        inner.open.last_seq = seq;
+    }
+
+    /// Ends the open generation; returns it unless it is empty.
+    pub fn cut(&self) -> Option<Arc<Generation>> {
+        let mut inner = self.inner.write();
+        let open = std::mem::take(&mut inner.open);
+        inner.open.last_seq = open.last_seq;
+        if open.is_empty() {
+            return None;
+        }
+        let sealed = Arc::new(open);
+        inner.sealed.push_back(Arc::clone(&sealed));
+        Some(sealed)
+    }
+
+    /// The sealed generations that are not in blocks yet, oldest first.
+    #[must_use]
+    pub fn sealed_after(&self, cursor_seq: i64) -> Vec<Arc<Generation>> {
+        self.inner.read().sealed.iter().filter(|g| g.last_seq > cursor_seq).map(Arc::clone).collect()
+    }
+
+    /// Forgets generations that are in blocks, but for the last few.
+    pub fn forget_flushed(&self, cursor_seq: i64) {
+        let mut inner = self.inner.write();
+        let flushed = inner.sealed.iter().filter(|g| g.last_seq <= cursor_seq).count();
+        inner.sealed.drain(..flushed.saturating_sub(FLUSHED_KEPT));
+    }
+
+    /// Applies the points of one export. `None` when the bytes do not fit the template.
+    pub fn apply(&self, template: &Template, points: &[u8]) -> Option<()> {
+        let mut reader = PointReader::new(points);
+        let mut slots = template.slots.iter();
+        let mut inner = self.inner.write();
+        let Inner { open, last, .. } = &mut *inner;
+        let most = template.slots.iter().max().map_or(0, |slot| *slot as usize + 1);
+        if last.len() < most {
+            last.resize(most.next_power_of_two(), u32::MAX);
+        }
+        for run in &template.runs {
+            let log = open.logs.entry(run.metric).or_default();
+            for slot in slots.by_ref().take(run.len as usize) {
+                let point = reader.next_point(run.shape)?;
+                let (time, stale) = (time_of(&point), matches!(point, Point::Stale(_)));
+                let window = self.width.window_of(time) + if stale { self.width.seconds() } else { 0 };
+                let at = last.get_mut(*slot as usize)?;
+                match log.get_mut(*at as usize).filter(|e| e.slot == *slot && e.window == window) {
+                    Some(entry) => fold(&mut entry.cell, point, run.shape),
+                    None => {
+                        *at = log.len() as u32;
+                        log.push(HeadEntry { slot: *slot, window, cell: cell_of(point, run.shape) });
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Keeps the greatest exemplar of each series and window.
+    pub fn apply_exemplars(&self, exemplars: &[(Slot, Exemplar)]) {
+        let mut inner = self.inner.write();
+        for (slot, exemplar) in exemplars {
+            let window = self.width.window_of(exemplar.time);
+            let kept = inner.open.exemplars.entry((*slot, window)).or_insert_with(|| exemplar.clone());
+            if exemplar.value > kept.value {
+                kept.clone_from(exemplar);
+            }
+        }
+    }
+
+    /// Hands every entry of metric `index` in `[from, to]` that is past `cursor_seq` to `visit`.
+    pub fn visit(
+        &self,
+        index: u32,
+        cursor_seq: i64,
+        span: (WindowStart, WindowStart),
+        visit: &mut dyn FnMut(&HeadEntry),
+    ) {
+        let inner = self.inner.read();
+        let sealed = inner.sealed.iter().filter(|g| g.last_seq > cursor_seq).map(|g| &**g);
+        for generation in sealed.chain(std::iter::once(&inner.open)) {
+            for entry in generation.logs.get(&index).into_iter().flatten() {
+                if span.0 <= entry.window && entry.window <= span.1 {
+                    visit(entry);
+                }
+            }
+        }
+    }
+
+    /// Exemplars past `cursor_seq` in `[from, to]`.
+    #[must_use]
+    pub fn exemplars(&self, cursor_seq: i64, span: (WindowStart, WindowStart)) -> Vec<(Slot, Exemplar)> {
+        let inner = self.inner.read();
+        let sealed = inner.sealed.iter().filter(|g| g.last_seq > cursor_seq).map(|g| &**g);
+        sealed
+            .chain(std::iter::once(&inner.open))
+            .flat_map(|g| g.exemplars.iter())
+            .filter(|((_, window), _)| span.0 <= *window && *window <= span.1)
+            .map(|((slot, _), exemplar)| (*slot, exemplar.clone()))
+            .collect()
+    }
+
+    /// Entries not yet sealed, and sealed ones that are kept.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let inner = self.inner.read();
+        inner.open.len() + inner.sealed.iter().map(|g| g.len()).sum::<usize>()
+    }
+
+    /// True when rows were applied since the last cut.
+    #[must_use]
+    pub fn has_open_rows(&self) -> bool {
+        !self.inner.read().open.is_empty()
+    }
+}
+
+const fn time_of(point: &Point) -> TimeMs {
+    match point {
+        Point::Value(time, _) | Point::Histogram(time, _) | Point::Stale(time) => *time,
+        Point::Total(run) => run.time,
+        Point::HistogramTotal(run) => run.time,
+        Point::Summary(summary) => summary.time,
+    }
+}
+
+fn cell_of(point: Point, shape: super::points::Shape) -> Cell {
+    match point {
+        Point::Value(_, sum) if shape == super::points::Shape::Delta => Cell::Delta(Delta { sum, count: 1 }),
+        Point::Value(time, value) => Cell::Gauge(Gauge::one(time, value)),
+        Point::Total(run) => Cell::Counter(Counter::one(run)),
+        Point::Histogram(_, histogram) => Cell::Histogram(Box::new(histogram)),
+        Point::HistogramTotal(run) => Cell::HistogramRuns(Box::new(HistogramRuns::one(run))),
+        Point::Summary(summary) => Cell::Summary(Box::new(summary)),
+        Point::Stale(_) => Cell::Stale,
+    }
+}
+
+fn fold(cell: &mut Cell, point: Point, shape: super::points::Shape) {
+    match (&mut *cell, point) {
+        (Cell::Counter(counter), Point::Total(run)) => counter.add(run),
+        (Cell::Delta(delta), Point::Value(_, value)) => delta.merge(&Delta { sum: value, count: 1 }),
+        (Cell::Gauge(gauge), Point::Value(time, value)) => gauge.merge(&Gauge::one(time, value)),
+        (Cell::Histogram(mine), Point::Histogram(_, histogram)) => mine.merge(&histogram),
+        (Cell::HistogramRuns(runs), Point::HistogramTotal(run)) => runs.add(&run),
+        (_, point) => cell.merge(&cell_of(point, shape)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Labels, Metric, MetricKind, Temporality};
+    use crate::rollup::{PointWriter, Registry};
+
+    fn gauge_head() -> (Head, Template, u32) {
+        let registry = Registry::default();
+        let metric =
+            Metric { name: "g".into(), unit: "".into(), kind: MetricKind::Gauge, temporality: Temporality::None };
+        let metric = registry.metric(metric, "");
+        let slots = ["a", "b"].map(|v| registry.series_from_labels(&metric, &Labels::of(&[("k", v)]), false));
+        (Head::new(Width::TEN_SECONDS, 0), Template::new(&registry, slots.into()), metric.index)
+    }
+
+    fn points(values: [(i64, f64); 2]) -> Vec<u8> {
+        let mut writer = PointWriter::default();
+        for (time, value) in values {
+            writer.value(time, value);
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn points_of_a_window_fold_and_a_cut_starts_afresh() {
+        let (head, template, metric) = gauge_head();
+        head.apply(&template, &points([(1_000, 1.0), (1_000, 5.0)])).expect("fits");
+        head.apply(&template, &points([(2_000, 3.0), (12_000, 7.0)])).expect("fits");
+        head.row_applied(1);
+        assert_eq!(head.entries(), 3);
+        let sealed = head.cut().expect("not empty");
+        assert_eq!(sealed.last_seq, 1);
+        head.apply(&template, &points([(3_000, 9.0), (3_000, 9.0)])).expect("fits");
+        head.row_applied(2);
+
+        let mut seen = Vec::new();
+        head.visit(metric, 0, (0, 100), &mut |e| seen.push((e.slot, e.window)));
+        assert_eq!(seen, [(0, 0), (1, 0), (1, 10), (0, 0), (1, 0)]);
+        seen.clear();
+        head.visit(metric, 1, (0, 100), &mut |e| seen.push((e.slot, e.window)));
+        assert_eq!(seen, [(0, 0), (1, 0)], "what is flushed comes from blocks");
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_are_refused() {
+        let (head, template, _) = gauge_head();
+        assert!(head.apply(&template, &[1]).is_none());
+    }
+}

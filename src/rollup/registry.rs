@@ -1,0 +1,206 @@
+//! The series that this process knows: metrics, label sets, and the dense slot numbers by which the hot path names them.
+//!
+//! Append-only and shared: ingest adds, heads index by slot, queries list. Never looks into the database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::{HashMap, HashTable};
+use parking_lot::{Mutex, RwLock};
+
+use super::labels::{Interner, LabelPairs, Symbol};
+use crate::model::{Labels, Metric, MetricId, SeriesId};
+
+/// Dense number of a series in this process.
+pub type Slot = u32;
+
+const SHARDS: usize = 32;
+
+/// A metric and its series.
+#[derive(Debug)]
+pub struct MetricEntry {
+    /// Dense number in this process.
+    pub index: u32,
+    /// Stable id.
+    pub id: MetricId,
+    /// Identity.
+    pub metric: Arc<Metric>,
+    /// What the first sender said of it.
+    pub description: Box<str>,
+    /// True once it is in the `metrics` table.
+    pub stored: AtomicBool,
+    series: RwLock<Vec<Slot>>,
+}
+
+impl MetricEntry {
+    /// The slots of its series.
+    #[must_use]
+    pub fn series(&self) -> Vec<Slot> {
+        self.series.read().clone()
+    }
+
+    /// Number of its series.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.series.read().len()
+    }
+}
+
+/// A series.
+pub struct SeriesEntry {
+    /// Stable id.
+    pub id: SeriesId,
+    /// Of which metric.
+    pub metric: Arc<MetricEntry>,
+    /// Labels shared with other series of the same resource and scope.
+    base: Arc<[(Symbol, Symbol)]>,
+    /// Its own labels.
+    own: LabelPairs,
+    /// True once its definition is in the journal or the `series` table.
+    pub defined: AtomicBool,
+    /// True once it is in the `series` table.
+    pub stored: AtomicBool,
+}
+
+/// All metrics and series of this process.
+pub struct Registry {
+    /// Text of labels.
+    pub interner: Interner,
+    metrics: boxcar::Vec<Arc<MetricEntry>>,
+    metrics_by_id: RwLock<HashMap<MetricId, Arc<MetricEntry>>>,
+    slots: boxcar::Vec<SeriesEntry>,
+    by_id: [Mutex<HashTable<Slot>>; SHARDS],
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            interner: Interner::default(),
+            metrics: boxcar::Vec::new(),
+            metrics_by_id: RwLock::default(),
+            slots: boxcar::Vec::new(),
+            by_id: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+}
+
+impl Registry {
+    /// The entry of `metric`, made when it is new.
+    pub fn metric(&self, metric: Metric, description: &str) -> Arc<MetricEntry> {
+        let id = metric.id();
+        if let Some(entry) = self.metrics_by_id.read().get(&id) {
+            return Arc::clone(entry);
+        }
+        let mut by_id = self.metrics_by_id.write();
+        if let Some(entry) = by_id.get(&id) {
+            return Arc::clone(entry);
+        }
+        let entry = Arc::new(MetricEntry {
+            index: self.metrics.count() as u32,
+            id,
+            metric: Arc::new(metric),
+            description: description.into(),
+            stored: AtomicBool::new(false),
+            series: RwLock::default(),
+        });
+        self.metrics.push(Arc::clone(&entry));
+        by_id.insert(id, Arc::clone(&entry));
+        entry
+    }
+
+    /// The metric with this id.
+    #[must_use]
+    pub fn metric_by_id(&self, id: MetricId) -> Option<Arc<MetricEntry>> {
+        self.metrics_by_id.read().get(&id).map(Arc::clone)
+    }
+
+    /// The metric with this dense number.
+    #[must_use]
+    pub fn metric_at(&self, index: u32) -> Option<&Arc<MetricEntry>> {
+        self.metrics.get(index as usize)
+    }
+
+    /// Every metric.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Arc<MetricEntry>> {
+        self.metrics.iter().map(|(_, entry)| Arc::clone(entry)).collect()
+    }
+
+    /// The slot of the series of `metric` with `base` and `own` labels together, made when it is new.
+    /// `base` and `own` must not share a name. `admit` is asked before a new series is made.
+    pub fn series(
+        &self,
+        metric: &Arc<MetricEntry>,
+        base: &Arc<[(Symbol, Symbol)]>,
+        own: LabelPairs,
+        admit: impl FnOnce() -> bool,
+    ) -> Option<Slot> {
+        let labels = self.interner.labels(&[base, &own]);
+        let id = SeriesId::of(metric.id, &labels);
+        if let Some(slot) = self.slot_of(id) {
+            return Some(slot);
+        }
+        let (defined, stored) = (AtomicBool::new(false), AtomicBool::new(false));
+        let entry = SeriesEntry { id, metric: Arc::clone(metric), base: Arc::clone(base), own, defined, stored };
+        admit().then(|| self.insert(id, entry))
+    }
+
+    /// The slot of a series that the journal or the database defined.
+    pub fn series_from_labels(&self, metric: &Arc<MetricEntry>, labels: &Labels, stored: bool) -> Slot {
+        let id = SeriesId::of(metric.id, labels);
+        let slot = self.insert(
+            id,
+            SeriesEntry {
+                id,
+                metric: Arc::clone(metric),
+                base: Arc::from([]),
+                own: self.interner.intern_labels(labels),
+                defined: AtomicBool::new(stored),
+                stored: AtomicBool::new(stored),
+            },
+        );
+        if stored && let Some(entry) = self.get(slot) {
+            entry.defined.store(true, Ordering::Relaxed);
+            entry.stored.store(true, Ordering::Relaxed);
+        }
+        slot
+    }
+
+    fn insert(&self, id: SeriesId, entry: SeriesEntry) -> Slot {
+        let Some(shard) = self.by_id.get((id.0 >> 48) as usize % SHARDS) else { return 0 };
+        let mut shard = shard.lock();
+        if let Some(slot) = shard.find(id.0, |slot| self.slots.get(*slot as usize).is_some_and(|s| s.id == id)) {
+            return *slot;
+        }
+        let metric = Arc::clone(&entry.metric);
+        let slot = self.slots.push(entry) as Slot;
+        shard.insert_unique(id.0, slot, |slot| self.slots.get(*slot as usize).map_or(0, |s| s.id.0));
+        metric.series.write().push(slot);
+        slot
+    }
+
+    /// The slot of a known series.
+    #[must_use]
+    pub fn slot_of(&self, id: SeriesId) -> Option<Slot> {
+        let shard = self.by_id.get((id.0 >> 48) as usize % SHARDS)?.lock();
+        shard.find(id.0, |slot| self.slots.get(*slot as usize).is_some_and(|s| s.id == id)).copied()
+    }
+
+    /// The series in `slot`.
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<&SeriesEntry> {
+        self.slots.get(slot as usize)
+    }
+
+    /// All labels of `entry`.
+    #[must_use]
+    pub fn labels(&self, entry: &SeriesEntry) -> Labels {
+        self.interner.labels(&[&entry.base, &entry.own])
+    }
+
+    /// Number of series.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.slots.count()
+    }
+}

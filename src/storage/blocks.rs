@@ -1,0 +1,234 @@
+//! Blocks: what a checkpoint writes, what a query and compaction read.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, RunQueryDsl};
+
+use super::schema::{blocks, streams};
+use super::series::{MetricRow, SeriesRow, define_in_txn};
+use super::{Storage, StorageError, StreamRow};
+
+/// Blocks in one insert: a few MiB, well under the parameter limit.
+const ROWS_PER_INSERT: usize = 200;
+
+/// How wide the windows of a block are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+pub enum Tier {
+    /// As ingested; a block spans an hour.
+    Fine = 0,
+    /// Minutes; a block spans a day.
+    Minute = 1,
+    /// Hours; a block spans a month's worth of 31 days.
+    Hour = 2,
+}
+
+impl Tier {
+    /// Seconds that one block spans.
+    #[must_use]
+    pub const fn span_seconds(self) -> i64 {
+        match self {
+            Self::Fine => 3_600,
+            Self::Minute => 86_400,
+            Self::Hour => 31 * 86_400,
+        }
+    }
+
+    /// Start of the block that holds `unix_seconds`.
+    #[must_use]
+    pub const fn block_start(self, unix_seconds: i64) -> i64 {
+        unix_seconds - unix_seconds.rem_euclid(self.span_seconds())
+    }
+}
+
+/// Where a block is, without its bytes. Blocks never change under their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Queryable)]
+pub struct BlockKey {
+    /// Of which metric.
+    pub metric_id: i64,
+    /// Start of the span.
+    pub starts_at: DateTime<Utc>,
+    /// Unique.
+    pub id: i64,
+}
+
+/// A block to write.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = blocks)]
+pub struct BlockPart {
+    /// Of which metric.
+    pub metric_id: i64,
+    /// [`Tier`] as a number.
+    pub tier: i16,
+    /// Start of the span.
+    pub starts_at: DateTime<Utc>,
+    /// Series in it.
+    pub series_count: i32,
+    /// Written by compaction.
+    pub compacted: bool,
+    /// `rollup::block` encoding.
+    pub payload: Vec<u8>,
+}
+
+/// One checkpoint: definitions, blocks and the cursor, all or nothing.
+#[derive(Debug, Default)]
+pub struct Flush {
+    /// Whose checkpoint.
+    pub stream: i64,
+    /// At which epoch.
+    pub epoch: i64,
+    /// Journal rows up to here are in it.
+    pub cursor_seq: i64,
+    /// Metrics first seen.
+    pub metrics: Vec<MetricRow>,
+    /// Series first seen.
+    pub series: Vec<SeriesRow>,
+    /// Windows.
+    pub blocks: Vec<BlockPart>,
+}
+
+/// Parts of one metric and span that wait to become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct HourToCompact {
+    /// Of which metric.
+    pub metric_id: i64,
+    /// Start of the span.
+    pub starts_at: DateTime<Utc>,
+}
+
+impl Storage {
+    /// Writes a checkpoint: effect and cursor together, hence exactly once.
+    ///
+    /// # Errors
+    /// [`StorageError::Fenced`] when another process has the stream; nothing is written then.
+    pub async fn checkpoint(&self, flush: &Flush) -> Result<(), StorageError> {
+        let mut conn = self.conn().await?;
+        conn.transaction(async |conn| {
+            let moved =
+                diesel::update(streams::table.filter(streams::id.eq(flush.stream).and(streams::epoch.eq(flush.epoch))))
+                    .set(streams::cursor_seq.eq(flush.cursor_seq))
+                    .execute(conn)
+                    .await?;
+            if moved != 1 {
+                return Err(StorageError::Fenced);
+            }
+            define_in_txn(conn, &flush.metrics, &flush.series).await?;
+            for rows in flush.blocks.chunks(ROWS_PER_INSERT) {
+                diesel::insert_into(blocks::table).values(rows).execute(conn).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The blocks of `metric_ids` in `tier` whose span starts within `[from, to]`, and the streams as they stand in the
+    /// same snapshot: what a stream has flushed is in the blocks, what it has not is in its head.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn block_keys(
+        &self,
+        metric_ids: &[i64],
+        tier: Tier,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<(Vec<BlockKey>, Vec<StreamRow>), StorageError> {
+        let mut conn = self.conn().await?;
+        conn.build_transaction()
+            .read_only()
+            .repeatable_read()
+            .run(async |conn| {
+                let streams = streams::table.select(StreamRow::as_select()).load(conn).await?;
+                let keys = blocks::table
+                    .filter(blocks::metric_id.eq_any(metric_ids))
+                    .filter(blocks::tier.eq(tier as i16))
+                    .filter(blocks::starts_at.between(from, to))
+                    .select((blocks::metric_id, blocks::starts_at, blocks::id))
+                    .load(conn)
+                    .await?;
+                Ok((keys, streams))
+            })
+            .await
+    }
+
+    /// The bytes of blocks by id, within the metrics and spans that `keys` name. A block that compaction has replaced
+    /// in between is missing from the answer: read the keys again.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn block_payloads(&self, tier: Tier, keys: &[BlockKey]) -> Result<Vec<(i64, Vec<u8>)>, StorageError> {
+        let Some(from) = keys.iter().map(|key| key.starts_at).min() else { return Ok(Vec::new()) };
+        let to = keys.iter().map(|key| key.starts_at).max().unwrap_or(from);
+        let mut metric_ids: Vec<i64> = keys.iter().map(|key| key.metric_id).collect();
+        metric_ids.sort_unstable();
+        metric_ids.dedup();
+        let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+        let mut conn = self.conn().await?;
+        Ok(blocks::table
+            .filter(blocks::metric_id.eq_any(metric_ids))
+            .filter(blocks::tier.eq(tier as i16))
+            .filter(blocks::starts_at.between(from, to))
+            .filter(blocks::id.eq_any(ids))
+            .select((blocks::id, blocks::payload))
+            .load(&mut conn)
+            .await?)
+    }
+
+    /// Spans of tier 0 that ended before `before` and still hold parts of checkpoints.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn blocks_to_compact(
+        &self,
+        before: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<HourToCompact>, StorageError> {
+        let mut conn = self.conn().await?;
+        Ok(blocks::table
+            .filter(blocks::tier.eq(Tier::Fine as i16))
+            .filter(blocks::starts_at.lt(before))
+            .filter(blocks::compacted.eq(false))
+            .select((blocks::metric_id, blocks::starts_at))
+            .distinct()
+            .order((blocks::starts_at, blocks::metric_id))
+            .limit(limit)
+            .load(&mut conn)
+            .await?)
+    }
+
+    /// Replaces all blocks of one metric and span, and its share of the coarser tiers, by what `rewrite` makes of them.
+    /// The blocks are locked while it runs: of two replicas one does the work, the other finds nothing left to do.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn blocks_rewrite(
+        &self,
+        metric_id: i64,
+        tier: Tier,
+        starts_at: DateTime<Utc>,
+        rewrite: impl FnOnce(Vec<Vec<u8>>) -> Vec<BlockPart> + Send,
+    ) -> Result<usize, StorageError> {
+        let mut conn = self.conn().await?;
+        conn.transaction(async move |conn| {
+            let of_span = blocks::table
+                .filter(blocks::metric_id.eq(metric_id))
+                .filter(blocks::tier.eq(tier as i16))
+                .filter(blocks::starts_at.eq(starts_at));
+            let found: Vec<(i64, Vec<u8>)> = of_span
+                .select((blocks::id, blocks::payload))
+                .order(blocks::id)
+                .for_update()
+                .skip_locked()
+                .load(conn)
+                .await?;
+            let ids: Vec<i64> = found.iter().map(|(id, _)| *id).collect();
+            let written = rewrite(found.into_iter().map(|(_, payload)| payload).collect());
+            diesel::delete(of_span.filter(blocks::id.eq_any(&ids))).execute(conn).await?;
+            for rows in written.chunks(ROWS_PER_INSERT) {
+                diesel::insert_into(blocks::table).values(rows).execute(conn).await?;
+            }
+            Ok::<_, StorageError>(ids.len())
+        })
+        .await
+    }
+}

@@ -1,0 +1,89 @@
+//! The tables as diesel sees them; the comments live in the database.
+
+diesel::table! {
+    streams (id) {
+        id -> BigInt,
+        holder -> Text,
+        epoch -> BigInt,
+        expires_at -> Timestamptz,
+        last_seq -> BigInt,
+        cursor_seq -> BigInt,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    journal (stream_id, seq, written_at) {
+        stream_id -> BigInt,
+        seq -> BigInt,
+        epoch -> BigInt,
+        written_at -> Timestamptz,
+        frame -> Binary,
+    }
+}
+
+diesel::table! {
+    journal_seen (key) {
+        key -> Binary,
+        seen_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    journal_secret (only_row) {
+        only_row -> Bool,
+        seed -> Binary,
+    }
+}
+
+diesel::table! {
+    metrics (id) {
+        id -> BigInt,
+        name -> Text,
+        unit -> Text,
+        kind -> SmallInt,
+        temporality -> SmallInt,
+        description -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    series (metric_id, id) {
+        metric_id -> BigInt,
+        id -> BigInt,
+        labels -> Jsonb,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    blocks (metric_id, tier, starts_at, id) {
+        metric_id -> BigInt,
+        tier -> SmallInt,
+        starts_at -> Timestamptz,
+        id -> BigInt,
+        series_count -> Integer,
+        compacted -> Bool,
+        payload -> Binary,
+    }
+}
+
+use diesel::sql_types::{Array, BigInt, Binary, Text, Timestamptz};
+
+diesel::define_sql_function! {
+    /// See the function's comment in the database.
+    fn journal_append(stream: BigInt, epoch: BigInt, keys: Array<Binary>, frame: Binary) -> BigInt;
+}
+
+diesel::define_sql_function! {
+    /// See the function's comment in the database.
+    fn ensure_partition(parent: Text, from: Timestamptz, to: Timestamptz) -> Bool;
+}
+
+diesel::define_sql_function! {
+    /// See the function's comment in the database.
+    fn drop_partitions(parent: Text, before: Timestamptz) -> Integer;
+}
+
+diesel::allow_tables_to_appear_in_same_query!(streams, journal);
