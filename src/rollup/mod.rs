@@ -3,15 +3,23 @@
 //! Layer 4. The way of a frame: committed by `ingest` → [`Head`] of its stream (memory) → checkpoint → blocks (Postgres).
 //! A head is applied by one function, live and on replay, so any replica can hold any stream's head.
 
+mod block;
+mod checkpoint;
 mod frame;
 mod head;
 mod labels;
 mod points;
 mod registry;
+mod stream;
+mod streams;
 mod varint;
 
+pub use block::{BlockError, BlockSeries};
+pub use checkpoint::{CheckpointError, run_flusher};
 pub use frame::{FrameError, FrameReader, FrameWriter, Record, Template, TemplateRun};
 pub use head::{Generation, Head, HeadEntry};
 pub use labels::{Interner, LabelPairs, Symbol};
 pub use points::{Point, PointReader, PointWriter, Shape};
 pub use registry::{MetricEntry, Registry, SeriesEntry, Slot};
+pub use stream::{LiveRow, ReplayError, Stream, load_metrics, register_series};
+pub use streams::Streams;

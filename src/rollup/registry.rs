@@ -3,7 +3,7 @@
 //! Append-only and shared: ingest adds, heads index by slot, queries list. Never looks into the database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock};
@@ -56,10 +56,23 @@ pub struct SeriesEntry {
     base: Arc<[(Symbol, Symbol)]>,
     /// Its own labels.
     own: LabelPairs,
-    /// True once its definition is in the journal or the `series` table.
-    pub defined: AtomicBool,
+    /// The stream whose journal defines it, 0 for none.
+    defined_by: AtomicI64,
     /// True once it is in the `series` table.
     pub stored: AtomicBool,
+}
+
+impl SeriesEntry {
+    /// True when a reader of `stream`'s journal finds its definition there or in the `series` table.
+    #[must_use]
+    pub fn is_defined_for(&self, stream: i64) -> bool {
+        self.defined_by.load(Ordering::Relaxed) == stream || self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Notes that `stream`'s journal defines it.
+    pub fn set_defined_by(&self, stream: i64) {
+        self.defined_by.store(stream, Ordering::Relaxed);
+    }
 }
 
 /// All metrics and series of this process.
@@ -140,8 +153,8 @@ impl Registry {
         if let Some(slot) = self.slot_of(id) {
             return Some(slot);
         }
-        let (defined, stored) = (AtomicBool::new(false), AtomicBool::new(false));
-        let entry = SeriesEntry { id, metric: Arc::clone(metric), base: Arc::clone(base), own, defined, stored };
+        let (defined_by, stored) = (AtomicI64::new(0), AtomicBool::new(false));
+        let entry = SeriesEntry { id, metric: Arc::clone(metric), base: Arc::clone(base), own, defined_by, stored };
         admit().then(|| self.insert(id, entry))
     }
 
@@ -155,12 +168,11 @@ impl Registry {
                 metric: Arc::clone(metric),
                 base: Arc::from([]),
                 own: self.interner.intern_labels(labels),
-                defined: AtomicBool::new(stored),
+                defined_by: AtomicI64::new(0),
                 stored: AtomicBool::new(stored),
             },
         );
         if stored && let Some(entry) = self.get(slot) {
-            entry.defined.store(true, Ordering::Relaxed);
             entry.stored.store(true, Ordering::Relaxed);
         }
         slot

@@ -1,0 +1,207 @@
+//! All streams: our own, and those of other replicas, followed through the journal so that their heads are here too.
+//!
+//! When a lease lapses, the stream is taken over: its epoch raised (which fences the old holder), its journal folded to the
+//! end, its windows flushed, the stream closed. A restart is the same thing: a process never resumes a stream, it makes a
+//! new one, and whoever lives folds the old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::{self, CheckpointError};
+use super::registry::Registry;
+use super::stream::{ReplayError, Stream, load_metrics};
+use crate::model::Width;
+use crate::storage::{Storage, StorageError, StreamRow};
+
+/// How often other streams are looked at when nothing wakes us.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How often the own lease is renewed; it lives 15 s.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+
+/// Why streams of other replicas are not followed or folded now.
+#[derive(Debug, thiserror::Error)]
+enum FoldError {
+    #[error("the database did not answer")]
+    Storage(#[from] StorageError),
+    #[error("the journal was not applied")]
+    Replay(#[from] ReplayError),
+    #[error("the windows were not flushed")]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// Every stream that this process knows.
+pub struct Streams {
+    registry: Arc<Registry>,
+    storage: Storage,
+    width: Width,
+    holder: String,
+    by_id: RwLock<HashMap<i64, Arc<Stream>>>,
+    own: RwLock<Option<(Arc<Stream>, i64)>>,
+    /// Look at the other streams now.
+    pub wake_follower: Notify,
+    /// A generation was sealed.
+    pub wake_flusher: Notify,
+}
+
+impl Streams {
+    /// No streams yet; `holder` names this process in lease rows.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn open(storage: Storage, width: Width, holder: String) -> Result<Self, StorageError> {
+        let registry = Arc::new(Registry::default());
+        load_metrics(&registry, &storage).await?;
+        Ok(Self {
+            registry,
+            storage,
+            width,
+            holder,
+            by_id: RwLock::default(),
+            own: RwLock::default(),
+            wake_follower: Notify::new(),
+            wake_flusher: Notify::new(),
+        })
+    }
+
+    /// Series known here.
+    #[must_use]
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The database.
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Width of the windows.
+    #[must_use]
+    pub const fn width(&self) -> Width {
+        self.width
+    }
+
+    /// A new stream of our own; the old one, if any, is left to whoever takes it over.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn begin_own(&self) -> Result<(Arc<Stream>, i64), StorageError> {
+        let row = self.storage.stream_create(&self.holder).await?;
+        let stream = self.know(&row);
+        *self.own.write() = Some((Arc::clone(&stream), row.epoch));
+        tracing::info!(stream = row.id, epoch = row.epoch, "stream opened");
+        Ok((stream, row.epoch))
+    }
+
+    /// Our own stream and its epoch.
+    #[must_use]
+    pub fn own(&self) -> Option<(Arc<Stream>, i64)> {
+        self.own.read().clone()
+    }
+
+    /// Every stream, own and followed.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Stream>> {
+        self.by_id.read().values().map(Arc::clone).collect()
+    }
+
+    /// The stream of `row`, made when it is new here.
+    fn know(&self, row: &StreamRow) -> Arc<Stream> {
+        let mut by_id = self.by_id.write();
+        let stream = by_id.entry(row.id).or_insert_with(|| {
+            let (registry, storage) = (Arc::clone(&self.registry), self.storage.clone());
+            Arc::new(Stream::new(row.id, row.cursor_seq, self.width, registry, storage))
+        });
+        Arc::clone(stream)
+    }
+
+    /// Brings the head of every stream in `rows` up to the sequence number seen there, and forgets the streams that ended.
+    /// Returns the streams in the order of `rows`.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn follow(&self, rows: &[StreamRow]) -> Result<Vec<Arc<Stream>>, ReplayError> {
+        let mut streams = Vec::with_capacity(rows.len());
+        for row in rows {
+            let stream = self.know(row);
+            stream.catch_up(row.last_seq).await?;
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
+    fn forget_ended(&self, rows: &[StreamRow]) {
+        let own = self.own().map(|(stream, _)| stream.id());
+        self.by_id.write().retain(|id, _| Some(*id) == own || rows.iter().any(|row| row.id == *id));
+    }
+
+    /// Follows the other streams and takes over those that were left, until cancelled.
+    pub async fn run_follower(&self, cancel: CancellationToken) {
+        while !cancel.is_cancelled() {
+            let woken = self.wake_follower.notified();
+            if let Err(error) = self.follow_once().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "streams of other replicas are not followed now"
+                );
+            }
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep(FOLLOW_EVERY) => {}
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    async fn follow_once(&self) -> Result<(), FoldError> {
+        let own = self.own().map(|(stream, _)| stream.id());
+        let mut rows = self.storage.stream_list().await?;
+        self.forget_ended(&rows);
+        rows.retain(|row| Some(row.id) != own);
+        for (row, stream) in rows.iter().zip(self.follow(&rows).await?) {
+            stream.head.forget_flushed(row.cursor_seq);
+        }
+        if let Some(row) = self.storage.stream_take_over(&self.holder).await? {
+            self.fold(row).await?;
+        }
+        Ok(())
+    }
+
+    /// Folds a stream that was taken over, to its end.
+    async fn fold(&self, row: StreamRow) -> Result<(), FoldError> {
+        let stream = self.know(&row);
+        tracing::info!(stream = row.id, epoch = row.epoch, rows = row.last_seq - row.cursor_seq, "stream taken over");
+        stream.catch_up(row.last_seq).await?;
+        stream.head.cut();
+        for generation in stream.head.sealed_after(row.cursor_seq) {
+            checkpoint::flush(self, (row.id, row.epoch), &generation).await?;
+        }
+        checkpoint::skip_to(self, (row.id, row.epoch), row.last_seq).await?;
+        self.storage.stream_close(row.id, row.epoch).await?;
+        tracing::info!(stream = row.id, "stream folded and closed");
+        Ok(())
+    }
+
+    /// Renews the lease on our own stream, until cancelled. A lost lease is found out by the next append.
+    pub async fn run_lease(&self, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(RENEW_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = cancel.cancelled() => return,
+            }
+            let Some((stream, epoch)) = self.own() else { continue };
+            match self.storage.stream_renew(stream.id(), epoch).await {
+                Ok(()) => {}
+                Err(StorageError::Fenced) => tracing::warn!(stream = stream.id(), "own stream was taken over"),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "lease not renewed"),
+            }
+        }
+    }
+}
