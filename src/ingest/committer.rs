@@ -12,8 +12,8 @@ use hashbrown::HashSet;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::counters::IngestMetrics;
 use super::export::{Export, Signal};
-use super::metrics_of::IngestMetrics;
 use super::refusal::Refusal;
 use super::reject::Rejects;
 use crate::rollup::{FrameWriter, LiveRow, Slot, Stream, Streams, Template};
@@ -51,13 +51,20 @@ pub struct Ack {
     pub duplicate: bool,
 }
 
-/// What other tasks may ask of the committer.
-#[derive(Default)]
+/// What passes between the committer and other tasks besides exports.
 pub(super) struct Signals {
     cut_wanted: AtomicBool,
     wake: Notify,
-    /// Milliseconds since `epoch` until which exports are refused at once; 0 for not at all.
+    started: Instant,
+    /// Milliseconds since `started` until which exports are refused at once.
     broken_until: AtomicU64,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        let (cut_wanted, broken_until) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { cut_wanted, wake: Notify::new(), started: Instant::now(), broken_until }
+    }
 }
 
 impl Signals {
@@ -65,6 +72,20 @@ impl Signals {
     pub(super) fn want_cut(&self) {
         self.cut_wanted.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// True while the database is known to be away.
+    pub(super) fn is_broken(&self) -> bool {
+        (self.started.elapsed().as_millis() as u64) < self.broken_until.load(Ordering::Relaxed)
+    }
+
+    fn open_breaker(&self) {
+        let until = self.started.elapsed() + BREAKER;
+        self.broken_until.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn close_breaker(&self) {
+        self.broken_until.store(0, Ordering::Relaxed);
     }
 }
 
@@ -76,7 +97,6 @@ pub(super) struct Committer {
     own: Option<(Arc<Stream>, i64)>,
     /// Counts cuts and changes of stream, so that a template is defined anew after each.
     generation: u64,
-    started: Instant,
 }
 
 /// What a group defines, to be noted once it is committed.
@@ -89,7 +109,7 @@ struct Defines {
 
 impl Committer {
     pub(super) fn new(streams: Arc<Streams>, signals: Arc<Signals>, metrics: Arc<IngestMetrics>) -> Self {
-        Self { streams, signals, metrics, own: None, generation: 1, started: Instant::now() }
+        Self { streams, signals, metrics, own: None, generation: 1 }
     }
 
     /// Commits until the queue is closed and empty.
@@ -123,7 +143,7 @@ impl Committer {
         while !group.is_empty() || self.cut_is_due() {
             match self.append(&group).await {
                 Ok(()) => {
-                    self.close_breaker();
+                    self.signals.close_breaker();
                     group.drain(..).for_each(|pending| self.acknowledge(pending, false));
                 }
                 Err(AppendError::Duplicate) => group = self.answer_duplicates(group).await,
@@ -274,18 +294,17 @@ impl Committer {
 
     fn refuse_all(&self, group: Vec<Pending>, error: &StorageError) {
         if error.is_unavailable() {
-            let until = self.started.elapsed() + BREAKER;
-            self.signals.broken_until.store(until.as_millis() as u64, Ordering::Relaxed);
+            self.signals.open_breaker();
         }
-        tracing::warn!(error = error as &dyn std::error::Error, exports = group.len(), "exports refused: not committed");
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            exports = group.len(),
+            "exports refused: not committed"
+        );
         for pending in group {
             self.metrics.refused(pending.signal, "storage");
             let _gone = pending.reply.send(Err(Refusal::unavailable("the database is not available")));
         }
-    }
-
-    fn close_breaker(&self) {
-        self.signals.broken_until.store(0, Ordering::Relaxed);
     }
 }
 

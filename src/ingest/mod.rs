@@ -7,18 +7,181 @@
 #![deny(clippy::indexing_slicing)]
 
 mod attributes;
+mod body;
+mod committer;
+mod counters;
 mod export;
+pub mod grpc;
+pub mod http;
+mod json;
 mod memo;
 mod metrics;
 mod points;
+mod refusal;
 mod reject;
 mod resource;
+mod response;
 mod traces;
 mod walk;
 mod wire;
 
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+pub use body::Limits;
+pub use committer::Ack;
+pub use counters::IngestMetrics;
 pub use export::{Export, Section, Signal, WalkError};
+pub use json::{JsonError, metrics_to_wire, traces_to_wire};
+pub use refusal::{Refusal, RefusalKind};
 pub use reject::{REASONS, RejectReason, Rejects};
 pub use resource::{SeriesCaps, Service};
 pub use traces::SPAN_METRIC;
 pub use wire::WireError;
+
+use crate::model::TimeMs;
+use crate::rollup::Streams;
+use crate::storage::StorageError;
+use body::{Admission, Admitted};
+use committer::{Committer, Pending, Signals};
+use resource::Resources;
+
+/// Most resources whose sequence memos are kept.
+const RESOURCES_MAX: usize = 100_000;
+/// Memos unused for so long are forgotten.
+const RESOURCE_LIFE: TimeDelta = TimeDelta::hours(2);
+
+/// Ingest's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Of bodies.
+    pub limits: Limits,
+    /// Of series.
+    pub caps: SeriesCaps,
+    /// Points older than this are refused.
+    pub retention: TimeDelta,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { limits: Limits::default(), caps: SeriesCaps::default(), retention: TimeDelta::hours(48) }
+    }
+}
+
+/// The door for exports.
+pub struct Ingest {
+    /// What is counted here.
+    pub metrics: Arc<IngestMetrics>,
+    config: Config,
+    streams: Arc<Streams>,
+    resources: Resources,
+    admission: Admission,
+    queue: mpsc::Sender<Pending>,
+    signals: Arc<Signals>,
+    seed: u64,
+    started: TimeMs,
+}
+
+impl Ingest {
+    /// The door, and the committer to be run beside it: it ends when cancelled and its queue is empty.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn open(
+        streams: Arc<Streams>,
+        config: Config,
+        cancel: CancellationToken,
+    ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), StorageError> {
+        let seed = streams.storage().journal_seed().await?;
+        let (queue, waiting) = mpsc::channel(committer::QUEUE);
+        let (signals, metrics) = (Arc::new(Signals::default()), Arc::new(IngestMetrics::default()));
+        let committer = Committer::new(Arc::clone(&streams), Arc::clone(&signals), Arc::clone(&metrics));
+        let ingest = Self {
+            metrics,
+            config,
+            streams,
+            resources: Resources::new(RESOURCES_MAX),
+            admission: Admission::new(config.limits),
+            queue,
+            signals,
+            seed,
+            started: Utc::now().timestamp_millis(),
+        };
+        Ok((Arc::new(ingest), committer.run(waiting, cancel)))
+    }
+
+    /// Walks, commits and answers one export that came over `transport`.
+    async fn export(&self, signal: Signal, transport: &'static str, body: Admitted) -> Result<Ack, Refusal> {
+        self.metrics.received(signal, transport, body.bytes.len());
+        if self.signals.is_broken() {
+            return Err(Refusal::unavailable("the database is not available"));
+        }
+        let key = xxh3_128_with_seed(&body.bytes, self.seed ^ signal as u64).to_le_bytes();
+        let export = self.walk(signal, &body.bytes).map_err(|e| Refusal::of(RefusalKind::Malformed, e.to_string()))?;
+        if export.sections.is_empty() {
+            // Nothing to keep: an empty export, or one refused in all its parts.
+            self.metrics.acknowledged(signal, &export, false);
+            return Ok(Ack { accepted: 0, rejects: export.rejects, duplicate: false });
+        }
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { key, signal, export, _admitted: body.permits, reply };
+        self.metrics.in_flight_bytes.set(self.admission.in_flight() as i64);
+        self.queue.send(pending).await.map_err(|_| Refusal::unavailable("the server is shutting down"))?;
+        answer.await.unwrap_or_else(|_| Err(Refusal::unavailable("the server is shutting down")))
+    }
+
+    /// Takes an export made in this process, such as the host's own measurements.
+    ///
+    /// # Errors
+    /// As any sender would see.
+    pub async fn take_own(&self, body: Vec<u8>) -> Result<Ack, Refusal> {
+        let body = Admitted { bytes: body.into(), ..Admitted::default() };
+        self.export(Signal::Metrics, "own", body).await
+    }
+
+    /// Walks a body without committing it.
+    ///
+    /// # Errors
+    /// When the body is not protobuf of the expected shape.
+    pub fn walk(&self, signal: Signal, body: &[u8]) -> Result<Export, WalkError> {
+        let now = Utc::now().timestamp_millis();
+        let context = walk::Context {
+            registry: self.streams.registry(),
+            resources: &self.resources,
+            caps: self.config.caps,
+            now,
+            oldest: now - self.config.retention.num_milliseconds(),
+            started: self.started,
+        };
+        match signal {
+            Signal::Metrics => metrics::walk(&context, body),
+            Signal::Traces => traces::walk(&context, body, self.streams.width()),
+        }
+    }
+
+    /// Ends the open generation, so that it can be flushed.
+    pub fn cut(&self) {
+        self.signals.want_cut();
+    }
+
+    /// Every service seen since the start.
+    #[must_use]
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.resources.services()
+    }
+
+    /// `(resources, raw identities)` in memory.
+    #[must_use]
+    pub fn memo_size(&self) -> (usize, usize) {
+        self.resources.size()
+    }
+
+    /// Forgets what senders that are gone left in memory.
+    pub fn forget_unused(&self) {
+        self.resources.forget_unused(Utc::now().timestamp_millis() - RESOURCE_LIFE.num_milliseconds());
+    }
+}

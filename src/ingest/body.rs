@@ -1,0 +1,259 @@
+//! Bodies: admitted by bytes before they are buffered, read within a deadline, inflated within the size limit.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::refusal::{Refusal, RefusalKind};
+
+/// What one permit of the budget stands for.
+const PERMIT_BYTES: usize = 1024;
+
+/// Limits of admission.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest body, before and after inflating.
+    pub receive_bytes: usize,
+    /// Bytes admitted and not yet answered, over all requests.
+    pub in_flight_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_deadline: Duration,
+}
+
+impl Default for Limits {
+    /// 64 MiB (OTLP's recommendation), 128 MiB, 10 s.
+    fn default() -> Self {
+        Self { receive_bytes: 64 << 20, in_flight_bytes: 128 << 20, body_deadline: Duration::from_secs(10) }
+    }
+}
+
+/// The byte budget that all requests share.
+#[derive(Clone)]
+pub(super) struct Admission {
+    pub(super) limits: Limits,
+    budget: Arc<Semaphore>,
+}
+
+/// Bytes read, and the part of the budget that they hold.
+#[derive(Default)]
+pub(super) struct Admitted {
+    pub(super) bytes: Bytes,
+    pub(super) permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Admission {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, budget: Arc::new(Semaphore::new(limits.in_flight_bytes / PERMIT_BYTES)) }
+    }
+
+    /// Bytes admitted now.
+    pub(super) fn in_flight(&self) -> usize {
+        (self.limits.in_flight_bytes / PERMIT_BYTES - self.budget.available_permits()) * PERMIT_BYTES
+    }
+
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permits = bytes.div_ceil(PERMIT_BYTES).max(1) as u32;
+        Arc::clone(&self.budget)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| Refusal::unavailable(format!("{} bytes are in flight already", self.in_flight())))
+    }
+
+    /// Reads a whole body of at most `limits.receive_bytes` plus `framing`; `check` sees what is there after each piece
+    /// and may refuse early.
+    pub(super) async fn read<B>(
+        &self,
+        body: B,
+        framing: usize,
+        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<Admitted, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let deadline = self.limits.body_deadline;
+        tokio::time::timeout(deadline, self.read_pieces(body, framing, check)).await.unwrap_or_else(|_| {
+            let text = format!("body did not arrive within {} s", deadline.as_secs());
+            Err(Refusal::of(RefusalKind::Deadline, text))
+        })
+    }
+
+    async fn read_pieces<B>(
+        &self,
+        body: B,
+        framing: usize,
+        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<Admitted, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let mut body = std::pin::pin!(body);
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
+        let mut permits = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|error| Refusal::of(RefusalKind::Malformed, format!("body was cut off: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            permits.push(self.take(data.len())?);
+            let so_far = first.len() + joined.len() + data.len();
+            if so_far > self.limits.receive_bytes + framing {
+                return Err(too_large(so_far, self.limits.receive_bytes));
+            }
+            // One piece is passed on as it is; copying begins with the second.
+            if first.is_empty() && joined.is_empty() {
+                first = data;
+                check(&first)?;
+                continue;
+            }
+            if joined.is_empty() {
+                joined.extend_from_slice(&std::mem::take(&mut first));
+            }
+            joined.extend_from_slice(&data);
+            check(&joined)?;
+        }
+        Ok(Admitted { bytes: if joined.is_empty() { first } else { joined.freeze() }, permits })
+    }
+
+    /// Inflates `body`, holding budget for what comes out.
+    pub(super) fn inflate(&self, encoding: Encoding, body: Admitted) -> Result<Admitted, Refusal> {
+        let limit = self.limits.receive_bytes;
+        let bytes = match encoding {
+            Encoding::Identity => return Ok(body),
+            Encoding::Gzip => gunzip(&body.bytes, limit, &mut |bytes| self.take(bytes))?,
+            Encoding::Zstd => unzstd(&body.bytes, limit, &mut |bytes| self.take(bytes))?,
+        };
+        Ok(Admitted { bytes: bytes.0.into(), permits: vec![bytes.1] })
+    }
+}
+
+/// The answer to a body over the limit.
+pub(super) fn too_large(bytes: usize, limit: usize) -> Refusal {
+    Refusal::of(RefusalKind::TooLarge, format!("message of {bytes} bytes > limit of {limit} bytes"))
+}
+
+/// How a body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    /// The encodings taken, as `grpc-accept-encoding` lists them.
+    pub(super) const ACCEPTED: &'static str = "identity,gzip,zstd";
+
+    pub(super) fn parse(name: &[u8]) -> Result<Self, Refusal> {
+        match name {
+            b"" | b"identity" => Ok(Self::Identity),
+            b"gzip" => Ok(Self::Gzip),
+            b"zstd" => Ok(Self::Zstd),
+            other => {
+                let name = String::from_utf8_lossy(other);
+                Err(Refusal::of(RefusalKind::Encoding, format!("encoding {name:?} is not one of {}", Self::ACCEPTED)))
+            }
+        }
+    }
+}
+
+type Take<'a> = &'a mut dyn FnMut(usize) -> Result<OwnedSemaphorePermit, Refusal>;
+
+/// The trailer tells the inflated size; what it says is believed only as far as the limit.
+fn gunzip(body: &[u8], limit: usize, take: Take<'_>) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+    let damaged = || Refusal::of(RefusalKind::Malformed, "gzip body is damaged");
+    let told = body.last_chunk::<4>().map(|size| u32::from_le_bytes(*size) as usize).ok_or_else(damaged)?;
+    if told > limit {
+        return Err(too_large(told, limit));
+    }
+    let permit = take(told)?;
+    let mut out = vec![0; told.max(1)];
+    match libdeflater::Decompressor::new().gzip_decompress(body, &mut out) {
+        Ok(size) if size == told => {
+            out.truncate(size);
+            Ok((out, permit))
+        }
+        // Either the trailer lies, or more than one member follows: losing the rest in silence is no answer.
+        Ok(_) | Err(libdeflater::DecompressionError::InsufficientSpace) => {
+            Err(Refusal::of(RefusalKind::Malformed, "gzip trailer does not fit: more than one member, or damaged"))
+        }
+        Err(libdeflater::DecompressionError::BadData) => Err(damaged()),
+    }
+}
+
+fn unzstd(body: &[u8], limit: usize, take: Take<'_>) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+    let damaged = |_| Refusal::of(RefusalKind::Malformed, "zstd body is damaged");
+    let told = zstd::zstd_safe::get_frame_content_size(body).ok().flatten().unwrap_or(0);
+    if told > limit as u64 {
+        return Err(too_large(told as usize, limit));
+    }
+    let mut out = Vec::with_capacity(told as usize);
+    zstd::Decoder::new(body).map_err(damaged)?.take(limit as u64 + 1).read_to_end(&mut out).map_err(damaged)?;
+    if out.len() > limit {
+        return Err(too_large(out.len(), limit));
+    }
+    let permit = take(out.len())?;
+    Ok((out, permit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(limit: usize) -> Admission {
+        Admission::new(Limits { receive_bytes: limit, in_flight_bytes: 1 << 20, ..Limits::default() })
+    }
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut coder = libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest());
+        let mut out = vec![0; coder.gzip_compress_bound(data.len())];
+        let size = coder.gzip_compress(data, &mut out).expect("fits");
+        out.truncate(size);
+        out
+    }
+
+    fn inflate(admission: &Admission, encoding: Encoding, body: Vec<u8>) -> Result<Bytes, RefusalKind> {
+        let body = Admitted { bytes: body.into(), permits: Vec::new() };
+        admission.inflate(encoding, body).map(|a| a.bytes).map_err(|refusal| refusal.kind)
+    }
+
+    #[test]
+    fn both_encodings_inflate_and_bombs_are_too_large() {
+        let data = vec![7u8; 50_000];
+        let zstd = zstd::encode_all(&data[..], 1).expect("encodes");
+        let wide = admission(1 << 16);
+        assert_eq!(inflate(&wide, Encoding::Gzip, gzip(&data)).as_deref(), Ok(&data[..]));
+        assert_eq!(inflate(&wide, Encoding::Zstd, zstd.clone()).as_deref(), Ok(&data[..]));
+        let narrow = admission(1 << 14);
+        assert_eq!(inflate(&narrow, Encoding::Gzip, gzip(&data)), Err(RefusalKind::TooLarge));
+        assert_eq!(inflate(&narrow, Encoding::Zstd, zstd), Err(RefusalKind::TooLarge));
+    }
+
+    #[test]
+    fn damage_and_second_members_are_told() {
+        let admission = admission(1 << 16);
+        let whole = gzip(b"hello world");
+        let mut cut = whole.clone();
+        cut.truncate(12);
+        assert_eq!(inflate(&admission, Encoding::Gzip, cut), Err(RefusalKind::Malformed));
+        let twice = [gzip(b"hello"), gzip(b"a longer member")].concat();
+        assert_eq!(inflate(&admission, Encoding::Gzip, twice), Err(RefusalKind::Malformed));
+        assert_eq!(inflate(&admission, Encoding::Zstd, whole), Err(RefusalKind::Malformed));
+        assert!(Encoding::parse(b"snappy").is_err());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_the_budget_is_refused_with_a_retry() {
+        let admission = admission(2 << 20);
+        let body = http_body_util::Full::new(Bytes::from(vec![0u8; 1536 << 10]));
+        let refusal = admission.read(body, 0, |_| Ok(())).await.map(|a| a.bytes.len()).expect_err("over budget");
+        assert_eq!(refusal.kind, RefusalKind::Unavailable);
+        assert!(refusal.retry_after.is_some());
+        assert_eq!(admission.in_flight(), 0, "the budget is given back");
+    }
+}
