@@ -7,7 +7,6 @@ pub mod app;
 pub mod config;
 
 pub mod gateway;
-pub mod grpc;
 
 pub mod ingest;
 
@@ -23,4 +22,3 @@ pub mod telemetry;
 pub mod model;
 
 pub mod error;
-pub mod proto;

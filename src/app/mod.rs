@@ -1,1 +1,310 @@
 //! config → build (bind, connect, migrate) → run → drain.
+//!
+//! Layer 8. Listeners are bound first, so that a taken port is told before anything is started; they answer once all is
+//! ready. A drain stops taking requests, commits what waits, flushes the windows, closes our stream and stops the private
+//! servers, within the grace period.
+
+mod child;
+mod listen;
+mod private;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
+
+use crate::config::{Backend, Config};
+use crate::gateway::{Facts, Gateway};
+use crate::ingest::{Ingest, encode_host};
+use crate::query::Engine;
+use crate::rollup::{Compactor, Streams, run_flusher};
+use crate::storage::{self, Storage};
+use crate::telemetry::{HostSampler, Telemetry};
+
+/// How often partitions are made and dropped, and memory of what is gone is given back.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(300);
+
+/// The listeners.
+pub struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+    otlp_http: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |addr: std::net::SocketAddr, what: &str, setting: &str| {
+            let listener = TcpListener::bind(addr).await;
+            listener.with_context(|| format!("{what} cannot listen on {addr}; {setting} chooses another address"))
+        };
+        Ok(Self {
+            http: bind(config.http_addr, "the dashboard", "FASTBREAK_HTTP_ADDR").await?,
+            grpc: bind(config.grpc_addr, "OTLP/gRPC", "FASTBREAK_GRPC_ADDR").await?,
+            otlp_http: bind(config.otlp_http_addr, "OTLP/HTTP", "FASTBREAK_OTLP_HTTP_ADDR").await?,
+        })
+    }
+}
+
+/// The private servers, stopped last.
+#[derive(Default)]
+struct PrivateServers {
+    redis: Option<PrivateRedis>,
+    postgres: Option<PrivatePostgres>,
+}
+
+/// A built server.
+pub struct App {
+    config: Config,
+    listeners: Listeners,
+    private: PrivateServers,
+    streams: Arc<Streams>,
+    ingest: Arc<Ingest>,
+    gateway: Gateway,
+    /// Ends what takes requests.
+    intake: CancellationToken,
+    /// Ends the committer, once nothing takes requests.
+    commits: CancellationToken,
+    /// Ends the rest.
+    background: CancellationToken,
+    committer: tokio::task::JoinHandle<()>,
+}
+
+/// Connects to the configured Postgres, or starts the private one.
+///
+/// # Errors
+/// When neither is to be had.
+pub async fn open_database(config: &Config) -> anyhow::Result<(Storage, Option<PrivatePostgres>)> {
+    let (url, private) = match &config.database {
+        Backend::Url(url) => (url.clone(), None),
+        Backend::Private | Backend::Off => {
+            let postgres = PrivatePostgres::start(&config.data_dir).await?;
+            (postgres.url.clone(), Some(postgres))
+        }
+    };
+    let connect = storage::Config { connections: config.database_connections, ..storage::Config::new(url) };
+    let storage = Storage::connect(connect).await.context("Postgres cannot be reached")?;
+    Ok((storage, private))
+}
+
+async fn open_redis(config: &Config) -> (Option<String>, Option<PrivateRedis>) {
+    match &config.redis {
+        Backend::Off => (None, None),
+        Backend::Url(url) => (Some(url.clone()), None),
+        Backend::Private => match PrivateRedis::start(&config.data_dir).await {
+            Ok(redis) => (Some(redis.url.clone()), Some(redis)),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no Redis: answers are the same, replicas see each other later"
+                );
+                (None, None)
+            }
+        },
+    }
+}
+
+impl App {
+    /// Binds, connects, migrates.
+    ///
+    /// # Errors
+    /// What stands in the way, in words for the operator.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&config).await?;
+        let (storage, postgres) = open_database(&config).await?;
+        for migration in storage.migrate().await.context("the database cannot be migrated")? {
+            tracing::info!(migration, "migration applied");
+        }
+        let (redis_url, redis) = open_redis(&config).await;
+        let holder = format!("{}/{}", host_name(), std::process::id());
+        let streams = Arc::new(Streams::open(storage, config.window, holder).await?);
+        let commits = CancellationToken::new();
+        let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
+        let committer = tokio::spawn(committer);
+        let fan_out = match &redis_url {
+            Some(url) => crate::redis::FanOut::connect(url)
+                .await
+                .map_err(|error| {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Redis does not answer: replicas see each other later"
+                    );
+                })
+                .ok(),
+            None => None,
+        };
+        if let Some(fan_out) = fan_out {
+            streams.set_fan_out(fan_out);
+        }
+        let telemetry = Arc::new(Telemetry::default());
+        telemetry.register(|registry| ingest.metrics.register(registry));
+        let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
+        let facts = Facts {
+            http: listeners.http.local_addr()?,
+            grpc: listeners.grpc.local_addr()?,
+            otlp_http: listeners.otlp_http.local_addr()?,
+            private_postgres: postgres.is_some(),
+            redis: redis_url.is_some(),
+            window: config.window,
+            started: chrono::Utc::now(),
+        };
+        let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, telemetry, facts);
+        Ok(Self {
+            config,
+            listeners,
+            private: PrivateServers { redis, postgres },
+            streams,
+            ingest,
+            gateway,
+            intake: CancellationToken::new(),
+            commits,
+            background: CancellationToken::new(),
+            committer,
+        })
+    }
+
+    /// The addresses, as the operator needs them.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.gateway.facts()
+    }
+
+    /// Serves until `stop` is ready, then drains. Returns false when the drain took longer than the grace period.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<bool> {
+        let Self { config, listeners, mut private, streams, ingest, gateway, intake, commits, background, committer } =
+            self;
+        let mut background_tasks = JoinSet::new();
+        spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        let flusher_end = CancellationToken::new();
+        let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
+        let mut serving = JoinSet::new();
+        serving.spawn(listen::grpc(
+            listeners.grpc,
+            crate::ingest::grpc::router(Arc::clone(&ingest)),
+            config.max_streams,
+            intake.clone(),
+        ));
+        serving.spawn(listen::http(
+            listeners.otlp_http,
+            crate::ingest::http::router(Arc::clone(&ingest)),
+            intake.clone(),
+        ));
+        serving.spawn(listen::http(listeners.http, gateway.router(), intake.clone()));
+        gateway.set_ready(true);
+        tokio::select! {
+            () = stop => {}
+            Some(ended) = serving.join_next() => {
+                ended.context("a listener panicked")?.context("a listener failed")?;
+            }
+        }
+        tracing::info!(grace_period_s = config.grace_period.as_secs(), "draining");
+        gateway.set_ready(false);
+        let drain = async {
+            intake.cancel();
+            while serving.join_next().await.is_some() {}
+            ingest.cut();
+            commits.cancel();
+            let _ended = committer.await;
+            flusher_end.cancel();
+            let _ended = flusher.await;
+            streams.close_own().await;
+        };
+        let drained = tokio::time::timeout(config.grace_period, drain).await.is_ok();
+        background.cancel();
+        background_tasks.shutdown().await;
+        // Redis first: it holds nothing. Postgres last: it holds everything.
+        drop(private.redis.take());
+        drop(private.postgres.take());
+        tracing::info!(drained, "stopped");
+        Ok(drained)
+    }
+}
+
+fn spawn_background(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    streams: &Arc<Streams>,
+    ingest: &Arc<Ingest>,
+    cancel: &CancellationToken,
+) {
+    let own = |streams: &Arc<Streams>| (Arc::clone(streams), cancel.clone());
+    let (s, c) = own(streams);
+    tasks.spawn(async move { s.run_follower(c).await });
+    let (s, c) = own(streams);
+    tasks.spawn(async move { s.run_lease(c).await });
+    tasks.spawn(Compactor::new(Arc::clone(streams)).run(cancel.clone()));
+    tasks.spawn(every(config.checkpoint, cancel.clone(), {
+        let ingest = Arc::clone(ingest);
+        move || {
+            let ingest = Arc::clone(&ingest);
+            async move { ingest.cut() }
+        }
+    }));
+    let retention = config.retention;
+    tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), {
+        let (streams, ingest) = (Arc::clone(streams), Arc::clone(ingest));
+        move || keep_house(Arc::clone(&streams), Arc::clone(&ingest), retention)
+    }));
+    let window = Duration::from_secs(u64::from(config.window.seconds()));
+    let (ingest, cancel) = (Arc::clone(ingest), cancel.clone());
+    tasks.spawn(sample_host(ingest, window, cancel));
+}
+
+/// Runs `work` once each `period` until cancelled.
+async fn every<F: Future<Output = ()>>(period: Duration, cancel: CancellationToken, work: impl Fn() -> F) {
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => work().await,
+            () = cancel.cancelled() => return,
+        }
+    }
+}
+
+async fn keep_house(streams: Arc<Streams>, ingest: Arc<Ingest>, retention: storage::Retention) {
+    ingest.forget_unused();
+    let storage = streams.storage();
+    if let Err(error) = storage.ensure_partitions().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "partitions not made");
+    }
+    match storage.drop_expired(retention).await {
+        Ok(0) => {}
+        Ok(dropped) => tracing::info!(dropped, "expired partitions dropped"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "partitions not dropped"),
+    }
+}
+
+/// Feeds the host's measurements in as ordinary series, once a window.
+async fn sample_host(ingest: Arc<Ingest>, period: Duration, cancel: CancellationToken) {
+    let host = host_name();
+    let mut sampler = match HostSampler::new() {
+        Ok(sampler) => sampler,
+        Err(error) => return tracing::warn!(%error, "the host is not measured"),
+    };
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = cancel.cancelled() => return,
+        }
+        let body = encode_host(&sampler.sample(), &host, chrono::Utc::now().timestamp_millis());
+        if let Err(refusal) = ingest.take_own(body).await {
+            tracing::debug!(reason = refusal.message, "host sample not taken");
+        }
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}

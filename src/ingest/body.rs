@@ -14,6 +14,9 @@ use super::refusal::{Refusal, RefusalKind};
 /// What one permit of the budget stands for.
 const PERMIT_BYTES: usize = 1024;
 
+/// Deflate cannot do better: a trailer that tells more is damaged.
+const INFLATION_MAX: usize = 1032;
+
 /// Limits of admission.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -168,6 +171,9 @@ type Take<'a> = &'a mut dyn FnMut(usize) -> Result<OwnedSemaphorePermit, Refusal
 fn gunzip(body: &[u8], limit: usize, take: Take<'_>) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
     let damaged = || Refusal::of(RefusalKind::Malformed, "gzip body is damaged");
     let told = body.last_chunk::<4>().map(|size| u32::from_le_bytes(*size) as usize).ok_or_else(damaged)?;
+    if told / INFLATION_MAX > body.len() {
+        return Err(damaged());
+    }
     if told > limit {
         return Err(too_large(told, limit));
     }

@@ -4,7 +4,9 @@
 //! A head is applied by one function, live and on replay, so any replica can hold any stream's head.
 
 mod block;
+mod cache;
 mod checkpoint;
+mod compact;
 mod frame;
 mod head;
 mod labels;
@@ -15,7 +17,9 @@ mod streams;
 mod varint;
 
 pub use block::{BlockError, BlockSeries};
+pub use cache::{BlockCache, BlockReadError, Blocks};
 pub use checkpoint::{CheckpointError, run_flusher};
+pub use compact::{CompactError, Compactor};
 pub use frame::{FrameError, FrameReader, FrameWriter, Record, Template, TemplateRun};
 pub use head::{Generation, Head, HeadEntry};
 pub use labels::{Interner, LabelPairs, Symbol};

@@ -4,7 +4,7 @@
 //! end, its windows flushed, the stream closed. A restart is the same thing: a process never resumes a stream, it makes a
 //! new one, and whoever lives folds the old.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -16,6 +16,7 @@ use super::checkpoint::{self, CheckpointError};
 use super::registry::Registry;
 use super::stream::{ReplayError, Stream, load_metrics};
 use crate::model::Width;
+use crate::redis::FanOut;
 use crate::storage::{Storage, StorageError, StreamRow};
 
 /// How often other streams are looked at when nothing wakes us.
@@ -42,6 +43,7 @@ pub struct Streams {
     holder: String,
     by_id: RwLock<HashMap<i64, Arc<Stream>>>,
     own: RwLock<Option<(Arc<Stream>, i64)>>,
+    fan_out: OnceLock<FanOut>,
     /// Look at the other streams now.
     pub wake_follower: Notify,
     /// A generation was sealed.
@@ -63,6 +65,7 @@ impl Streams {
             holder,
             by_id: RwLock::default(),
             own: RwLock::default(),
+            fan_out: OnceLock::new(),
             wake_follower: Notify::new(),
             wake_flusher: Notify::new(),
         })
@@ -84,6 +87,26 @@ impl Streams {
     #[must_use]
     pub const fn width(&self) -> Width {
         self.width
+    }
+
+    /// Tells other replicas of our commits at once, and is told of theirs.
+    pub fn set_fan_out(self: &Arc<Self>, fan_out: FanOut) {
+        let streams = Arc::downgrade(self);
+        fan_out.on_message(move || {
+            if let Some(streams) = streams.upgrade() {
+                streams.wake_follower.notify_one();
+            }
+        });
+        if self.fan_out.set(fan_out).is_err() {
+            tracing::warn!("fan-out is set already");
+        }
+    }
+
+    /// Says that our stream has grown. Losing it costs other replicas a second, not an answer.
+    pub fn announce(&self) {
+        if let Some(fan_out) = self.fan_out.get() {
+            fan_out.announce();
+        }
     }
 
     /// A new stream of our own; the old one, if any, is left to whoever takes it over.
@@ -185,6 +208,22 @@ impl Streams {
         self.storage.stream_close(row.id, row.epoch).await?;
         tracing::info!(stream = row.id, "stream folded and closed");
         Ok(())
+    }
+
+    /// Ends our own stream after its last flush, so that nobody has to take it over.
+    pub async fn close_own(&self) {
+        let Some((stream, epoch)) = self.own.write().take() else { return };
+        let last = stream.head.applied_seq();
+        let closed = async {
+            checkpoint::skip_to(self, (stream.id(), epoch), last).await?;
+            self.storage.stream_close(stream.id(), epoch).await
+        };
+        match closed.await {
+            Ok(()) => tracing::info!(stream = stream.id(), "own stream closed"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "own stream left to be taken over");
+            }
+        }
     }
 
     /// Renews the lease on our own stream, until cancelled. A lost lease is found out by the next append.

@@ -196,38 +196,47 @@ impl Storage {
             .await?)
     }
 
-    /// Replaces all blocks of one metric and span, and its share of the coarser tiers, by what `rewrite` makes of them.
-    /// The blocks are locked while it runs: of two replicas one does the work, the other finds nothing left to do.
+    /// Replaces all blocks of one metric in several spans by what `rewrite` makes of them, in one transaction.
+    /// The blocks are locked while it runs: of two replicas one does the work, the other then finds nothing left.
+    /// Without an answer from `rewrite` all stays as it is. Returns how many blocks were replaced in the first span.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn blocks_rewrite(
         &self,
         metric_id: i64,
-        tier: Tier,
-        starts_at: DateTime<Utc>,
-        rewrite: impl FnOnce(Vec<Vec<u8>>) -> Vec<BlockPart> + Send,
+        spans: &[(Tier, DateTime<Utc>)],
+        rewrite: impl FnOnce(Vec<Vec<Vec<u8>>>) -> Option<Vec<BlockPart>> + Send,
     ) -> Result<usize, StorageError> {
         let mut conn = self.conn().await?;
         conn.transaction(async move |conn| {
-            let of_span = blocks::table
-                .filter(blocks::metric_id.eq(metric_id))
-                .filter(blocks::tier.eq(tier as i16))
-                .filter(blocks::starts_at.eq(starts_at));
-            let found: Vec<(i64, Vec<u8>)> = of_span
-                .select((blocks::id, blocks::payload))
-                .order(blocks::id)
-                .for_update()
-                .skip_locked()
-                .load(conn)
-                .await?;
-            let ids: Vec<i64> = found.iter().map(|(id, _)| *id).collect();
-            let written = rewrite(found.into_iter().map(|(_, payload)| payload).collect());
-            diesel::delete(of_span.filter(blocks::id.eq_any(&ids))).execute(conn).await?;
+            let of_span = |(tier, starts_at): (Tier, DateTime<Utc>)| {
+                blocks::table
+                    .filter(blocks::metric_id.eq(metric_id))
+                    .filter(blocks::tier.eq(tier as i16))
+                    .filter(blocks::starts_at.eq(starts_at))
+            };
+            let (mut ids, mut payloads) = (Vec::new(), Vec::new());
+            for span in spans {
+                let found: Vec<(i64, Vec<u8>)> = of_span(*span)
+                    .select((blocks::id, blocks::payload))
+                    .order(blocks::id)
+                    .for_update()
+                    .load(conn)
+                    .await?;
+                let (span_ids, span_payloads): (Vec<i64>, Vec<Vec<u8>>) = found.into_iter().unzip();
+                ids.push(span_ids);
+                payloads.push(span_payloads);
+            }
+            let first = ids.as_slice().first().map_or(0, Vec::len);
+            let Some(written) = rewrite(payloads).filter(|_| first > 0) else { return Ok(0) };
+            for (span, ids) in spans.iter().zip(&ids) {
+                diesel::delete(of_span(*span).filter(blocks::id.eq_any(ids))).execute(conn).await?;
+            }
             for rows in written.chunks(ROWS_PER_INSERT) {
                 diesel::insert_into(blocks::table).values(rows).execute(conn).await?;
             }
-            Ok::<_, StorageError>(ids.len())
+            Ok::<_, StorageError>(first)
         })
         .await
     }

@@ -1,0 +1,134 @@
+//! The indicators: now, and over time.
+
+use std::sync::Arc;
+
+use axum::extract::{self, Query};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use futures::future::join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::problem::Problem;
+use super::{State, json};
+use crate::model::TimeMs;
+use crate::query::{AnswerValue, INDICATORS, Indicator, QueryError, Sample, indicator};
+
+const HOUR_MS: i64 = 3_600_000;
+/// Longest history, in hours: what the coarsest tier holds.
+const HOURS_MAX: f64 = 9_600.0;
+/// Points of one indicator when no step is asked for.
+const POINTS: i64 = 240;
+/// Most points of one indicator.
+const POINTS_MAX: i64 = 10_000;
+
+fn iso(ms: TimeMs) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}
+
+fn number(value: f64) -> Value {
+    serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number)
+}
+
+/// Query of `GET /api/metrics/current`.
+#[derive(Deserialize)]
+pub(super) struct CurrentQuery {
+    service: Option<String>,
+}
+
+/// `GET /api/metrics/current`.
+pub(super) async fn current(
+    extract::State(state): extract::State<Arc<State>>,
+    Query(query): Query<CurrentQuery>,
+) -> Result<Response, Problem> {
+    let at = Utc::now().timestamp_millis();
+    let service = query.service.as_deref();
+    let values = current_values(&state, at, service).await?;
+    let metrics: serde_json::Map<String, Value> = values
+        .into_iter()
+        .map(|(indicator, value)| {
+            let view = json!({ "value": value.map_or(Value::Null, number), "unit": indicator.unit, "at": iso(at) });
+            (indicator.name.to_owned(), view)
+        })
+        .collect();
+    Ok(json(&json!({ "at": iso(at), "service": service, "metrics": metrics })))
+}
+
+/// Every indicator's value at `at`, where it has one.
+pub(super) async fn current_values(
+    state: &State,
+    at: TimeMs,
+    service: Option<&str>,
+) -> Result<Vec<(&'static Indicator, Option<f64>)>, QueryError> {
+    let answers = INDICATORS.iter().map(|indicator| async move {
+        let answer = state.engine.instant(indicator.name, at, service).await?;
+        Ok((indicator, answer.last_number().filter(|value| value.is_finite())))
+    });
+    join_all(answers).await.into_iter().collect()
+}
+
+/// Query of `GET /api/metrics/history`.
+#[derive(Deserialize)]
+pub(super) struct HistoryQuery {
+    hours: Option<String>,
+    step: Option<String>,
+    indicator: Option<String>,
+    service: Option<String>,
+}
+
+impl HistoryQuery {
+    fn hours(&self) -> Result<f64, Problem> {
+        let Some(text) = &self.hours else { return Ok(24.0) };
+        let hours = text.parse::<f64>().ok().filter(|hours| *hours > 0.0 && *hours <= HOURS_MAX);
+        hours.ok_or_else(|| {
+            Problem::parameter("hours", format!("hours must be more than 0 and at most {HOURS_MAX}, not {text:?}"))
+        })
+    }
+
+    /// Seconds between points, whole minutes once the range is long.
+    fn step_ms(&self, span: i64) -> Result<i64, Problem> {
+        let Some(text) = &self.step else {
+            let step = span / POINTS;
+            return Ok(if step > 60_000 { step / 60_000 * 60_000 } else { (step / 10_000).max(1) * 10_000 });
+        };
+        let seconds = text.trim_end_matches('s').parse::<f64>().ok();
+        let step =
+            seconds.map(|seconds| (seconds * 1000.0) as i64).filter(|step| *step > 0 && span / step <= POINTS_MAX);
+        let least = (span / POINTS_MAX).max(1) as f64 / 1000.0;
+        step.ok_or_else(|| {
+            Problem::parameter("step", format!("step must be at least {least} s for this range, not {text:?}"))
+        })
+    }
+}
+
+/// `GET /api/metrics/history?hours=24`.
+pub(super) async fn history(
+    extract::State(state): extract::State<Arc<State>>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Response, Problem> {
+    let span = (query.hours()? * HOUR_MS as f64) as i64;
+    let step = query.step_ms(span)?;
+    let end = Utc::now().timestamp_millis();
+    let wanted: Vec<&Indicator> = match &query.indicator {
+        None => INDICATORS.iter().collect(),
+        Some(name) => vec![indicator(name).ok_or_else(|| {
+            let known: Vec<&str> = INDICATORS.iter().map(|i| i.name).collect();
+            Problem::parameter("indicator", format!("indicator {name:?} is not one of {}", known.join(", ")))
+        })?],
+    };
+    let start = (end - span) / step * step;
+    let mut metrics = serde_json::Map::new();
+    for indicator in wanted {
+        let answer = state.engine.range(indicator.name, (start, end), step, query.service.as_deref()).await?;
+        let AnswerValue::Vector(columns) = &answer.value else { continue };
+        let samples = columns.first().map(|column| column.samples.as_slice()).unwrap_or_default();
+        let points: Vec<Value> = answer
+            .times
+            .iter()
+            .zip(samples)
+            .filter_map(|(at, sample)| Some(json!([at, number(Sample::float(sample)?)])))
+            .collect();
+        metrics.insert(indicator.name.to_owned(), json!({ "unit": indicator.unit, "points": points }));
+    }
+    Ok(json(&json!({ "from": iso(start), "to": iso(end), "stepSeconds": step as f64 / 1000.0, "metrics": metrics })))
+}

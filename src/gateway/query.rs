@@ -1,0 +1,200 @@
+//! PromQL over HTTP, as Prometheus answers it.
+//!
+//! Source: Prometheus documentation, "HTTP API".
+
+use std::sync::Arc;
+
+use axum::Form;
+use axum::extract::{self, Query};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{State, json};
+use crate::error::ErrorCode;
+use crate::model::{Labels, TimeMs};
+use crate::query::{Answer, AnswerValue, Column, QueryError, Sample};
+
+/// Parameters of an instant query.
+#[derive(Deserialize)]
+pub(super) struct Instant {
+    query: String,
+    time: Option<String>,
+}
+
+/// Parameters of a range query.
+#[derive(Deserialize)]
+pub(super) struct Range {
+    query: String,
+    start: String,
+    end: String,
+    step: String,
+}
+
+/// `GET /prometheus/api/v1/query`.
+pub(super) async fn instant(
+    extract::State(state): extract::State<Arc<State>>,
+    Query(query): Query<Instant>,
+) -> Response {
+    answer_instant(&state, query).await
+}
+
+/// `POST /prometheus/api/v1/query`.
+pub(super) async fn instant_form(
+    extract::State(state): extract::State<Arc<State>>,
+    Form(query): Form<Instant>,
+) -> Response {
+    answer_instant(&state, query).await
+}
+
+/// `GET /prometheus/api/v1/query_range`.
+pub(super) async fn range(extract::State(state): extract::State<Arc<State>>, Query(query): Query<Range>) -> Response {
+    answer_range(&state, query).await
+}
+
+/// `POST /prometheus/api/v1/query_range`.
+pub(super) async fn range_form(
+    extract::State(state): extract::State<Arc<State>>,
+    Form(query): Form<Range>,
+) -> Response {
+    answer_range(&state, query).await
+}
+
+async fn answer_instant(state: &State, query: Instant) -> Response {
+    let at = match query.time.as_deref().map(|text| time("time", text)) {
+        None => Ok(Utc::now().timestamp_millis()),
+        Some(given) => given,
+    };
+    let answer = match at {
+        Ok(at) => state.engine.instant(&query.query, at, None).await,
+        Err(error) => Err(error),
+    };
+    answer.map_or_else(|error| failure(&error), |answer| success(&instant_view(&answer), &answer.warnings))
+}
+
+async fn answer_range(state: &State, query: Range) -> Response {
+    let parsed = (|| Ok((time("start", &query.start)?, time("end", &query.end)?, step(&query.step)?)))();
+    let answer = match parsed {
+        Ok((start, end, step)) => state.engine.range(&query.query, (start, end), step, None).await,
+        Err(error) => Err(error),
+    };
+    answer.map_or_else(|error| failure(&error), |answer| success(&range_view(&answer), &answer.warnings))
+}
+
+/// Unix seconds or RFC 3339.
+fn time(field: &str, text: &str) -> Result<TimeMs, QueryError> {
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| seconds.is_finite())
+        .map(|seconds| (seconds * 1000.0).round() as TimeMs);
+    seconds.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())).ok_or_else(|| {
+        QueryError::Invalid(format!("invalid parameter \"{field}\": cannot parse {text:?} to a valid timestamp"))
+    })
+}
+
+/// Seconds or a duration.
+fn step(text: &str) -> Result<TimeMs, QueryError> {
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| seconds.is_finite())
+        .map(|seconds| (seconds * 1000.0).round() as TimeMs);
+    seconds
+        .or_else(|| promql_parser::util::parse_duration(text).ok().and_then(|d| TimeMs::try_from(d.as_millis()).ok()))
+        .ok_or_else(|| {
+            QueryError::Invalid(format!("invalid parameter \"step\": cannot parse {text:?} to a valid duration"))
+        })
+}
+
+fn success(data: &Value, warnings: &[String]) -> Response {
+    let mut body = json!({ "status": "success", "data": data });
+    if let Some(body) = body.as_object_mut().filter(|_| !warnings.is_empty()) {
+        body.insert("warnings".to_owned(), json!(warnings));
+    }
+    json(&body)
+}
+
+fn failure(error: &QueryError) -> Response {
+    let (status, kind) = match error.code() {
+        ErrorCode::InvalidArgument => (StatusCode::BAD_REQUEST, "bad_data"),
+        ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+    };
+    (status, json(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }))).into_response()
+}
+
+fn labels(labels: &Labels) -> Map<String, Value> {
+    labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+fn seconds(at: TimeMs) -> Value {
+    if at % 1000 == 0 { Value::from(at / 1000) } else { json!(at as f64 / 1000.0) }
+}
+
+fn text(value: f64) -> String {
+    if value == f64::INFINITY {
+        "+Inf".to_owned()
+    } else if value == f64::NEG_INFINITY {
+        "-Inf".to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+/// One sample under its key: a number, or a histogram's count and sum.
+fn sample(at: TimeMs, sample: &Sample) -> Option<(&'static str, Value)> {
+    match sample {
+        Sample::None => None,
+        Sample::Float(value) => Some(("value", json!([seconds(at), text(*value)]))),
+        Sample::Histogram(h) => {
+            let (count, sum) = (h.histogram.count as f64 * h.factor, h.histogram.sum * h.factor);
+            Some(("histogram", json!([seconds(at), { "count": text(count), "sum": text(sum) }])))
+        }
+    }
+}
+
+fn instant_view(answer: &Answer) -> Value {
+    let at = answer.times.first().copied().unwrap_or_default();
+    match &answer.value {
+        AnswerValue::Scalar(values) => {
+            json!({ "resultType": "scalar", "result": [seconds(at), text(values.first().copied().unwrap_or(f64::NAN))] })
+        }
+        AnswerValue::Text(value) => json!({ "resultType": "string", "result": [seconds(at), value] }),
+        AnswerValue::Vector(columns) => {
+            let row = |column: &Column| {
+                let (key, value) = sample(at, column.samples.first()?)?;
+                Some(json!({ "metric": labels(&column.labels), key: value }))
+            };
+            json!({ "resultType": "vector", "result": columns.iter().filter_map(row).collect::<Vec<_>>() })
+        }
+    }
+}
+
+fn range_view(answer: &Answer) -> Value {
+    let row = |column: &Column| {
+        let mut row = json!({ "metric": labels(&column.labels) });
+        for (at, one) in answer.times.iter().zip(&column.samples) {
+            let Some((key, value)) = sample(*at, one) else { continue };
+            let key = if key == "value" { "values" } else { "histograms" };
+            if let Some(list) =
+                row.as_object_mut().and_then(|row| row.entry(key).or_insert_with(|| json!([])).as_array_mut())
+            {
+                list.push(value);
+            }
+        }
+        row
+    };
+    let result: Vec<Value> = match &answer.value {
+        AnswerValue::Vector(columns) => columns.iter().map(row).collect(),
+        AnswerValue::Scalar(values) => {
+            let samples = values.iter().map(|value| Sample::Float(*value)).collect();
+            vec![row(&Column { labels: Labels::default(), samples })]
+        }
+        AnswerValue::Text(_) => Vec::new(),
+    };
+    json!({ "resultType": "matrix", "result": result })
+}

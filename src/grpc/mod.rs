@@ -1,1 +1,0 @@
-//! The tonic admin services, one file a service.

@@ -1,0 +1,198 @@
+//! Functions of numbers: over the windows of a range, of one value, of a timestamp.
+
+use chrono::{DateTime, Datelike, Timelike, Utc};
+
+use super::samples::Span;
+use crate::model::TimeMs;
+
+/// Aggregates over the windows of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OverTime {
+    Avg,
+    Min,
+    Max,
+    Sum,
+    Count,
+    Last,
+    Present,
+    Stddev,
+    Stdvar,
+    Changes,
+    Resets,
+    Deriv,
+}
+
+impl OverTime {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "avg_over_time" => Self::Avg,
+            "min_over_time" => Self::Min,
+            "max_over_time" => Self::Max,
+            "sum_over_time" => Self::Sum,
+            "count_over_time" => Self::Count,
+            "last_over_time" => Self::Last,
+            "present_over_time" => Self::Present,
+            "stddev_over_time" => Self::Stddev,
+            "stdvar_over_time" => Self::Stdvar,
+            "changes" => Self::Changes,
+            "resets" => Self::Resets,
+            "deriv" => Self::Deriv,
+            _ => return None,
+        })
+    }
+
+    /// Over windows that are not none. Sums and counts are of the values as sent; variance is of the window means.
+    pub(super) fn of(self, windows: &[Span]) -> Option<f64> {
+        let sum = |f: fn(&Span) -> f64| windows.iter().map(f).sum::<f64>();
+        Some(match self {
+            Self::Avg => sum(|w| w.sum) / sum(|w| w.count),
+            Self::Min => windows.iter().map(|w| w.min).fold(f64::NAN, f64::min),
+            Self::Max => windows.iter().map(|w| w.max).fold(f64::NAN, f64::max),
+            Self::Sum => sum(|w| w.sum),
+            Self::Count => sum(|w| w.count),
+            Self::Last => windows.last()?.last,
+            Self::Present => 1.0,
+            Self::Stddev => variance(windows).sqrt(),
+            Self::Stdvar => variance(windows),
+            Self::Changes => pairs(windows).filter(|(a, b)| a != b && !(a.is_nan() && b.is_nan())).count() as f64,
+            Self::Resets => pairs(windows).filter(|(a, b)| b < a).count() as f64,
+            Self::Deriv => slope(windows)?,
+        })
+    }
+}
+
+fn pairs(windows: &[Span]) -> impl Iterator<Item = (f64, f64)> {
+    windows.iter().zip(windows.iter().skip(1)).map(|(a, b)| (a.last, b.last))
+}
+
+fn variance(windows: &[Span]) -> f64 {
+    let values = windows.iter().map(|w| w.sum / w.count);
+    let n = windows.len() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    values.map(|v| (v - mean).powi(2)).sum::<f64>() / n
+}
+
+/// Least squares over last values, a second.
+fn slope(windows: &[Span]) -> Option<f64> {
+    let first = windows.first().filter(|_| windows.len() > 1)?.time;
+    let n = windows.len() as f64;
+    let xs = windows.iter().map(|w| (w.time - first) as f64 / 1000.0);
+    let ys = windows.iter().map(|w| w.last);
+    let (x, y) = (xs.clone().sum::<f64>() / n, ys.clone().sum::<f64>() / n);
+    let covariance: f64 = xs.clone().zip(ys).map(|(a, b)| (a - x) * (b - y)).sum();
+    let spread: f64 = xs.map(|a| (a - x).powi(2)).sum();
+    Some(covariance / spread)
+}
+
+/// Difference of the last two windows; of a counter, a fall is a reset.
+pub(super) fn last_two(windows: &[Span], per_second: bool, counter: bool) -> Option<f64> {
+    let [.., before, last] = windows else { return None };
+    let difference = if counter && last.last < before.last { last.last } else { last.last - before.last };
+    let seconds = (last.time - before.time) as f64 / 1000.0;
+    Some(if per_second { difference / seconds } else { difference })
+}
+
+/// Functions of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Math {
+    Abs,
+    Ceil,
+    Floor,
+    Sqrt,
+    Exp,
+    Ln,
+    Log2,
+    Log10,
+    Sgn,
+    Deg,
+    Rad,
+    Sin,
+    Cos,
+    Tan,
+}
+
+impl Math {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "abs" => Self::Abs,
+            "ceil" => Self::Ceil,
+            "floor" => Self::Floor,
+            "sqrt" => Self::Sqrt,
+            "exp" => Self::Exp,
+            "ln" => Self::Ln,
+            "log2" => Self::Log2,
+            "log10" => Self::Log10,
+            "sgn" => Self::Sgn,
+            "deg" => Self::Deg,
+            "rad" => Self::Rad,
+            "sin" => Self::Sin,
+            "cos" => Self::Cos,
+            "tan" => Self::Tan,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn of(self, x: f64) -> f64 {
+        match self {
+            Self::Abs => x.abs(),
+            Self::Ceil => x.ceil(),
+            Self::Floor => x.floor(),
+            Self::Sqrt => x.sqrt(),
+            Self::Exp => x.exp(),
+            Self::Ln => x.ln(),
+            Self::Log2 => x.log2(),
+            Self::Log10 => x.log10(),
+            Self::Sgn if x == 0.0 || x.is_nan() => x,
+            Self::Sgn => x.signum(),
+            Self::Deg => x.to_degrees(),
+            Self::Rad => x.to_radians(),
+            Self::Sin => x.sin(),
+            Self::Cos => x.cos(),
+            Self::Tan => x.tan(),
+        }
+    }
+}
+
+/// Parts of a timestamp in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    Minute,
+    Hour,
+    DayOfWeek,
+    DayOfMonth,
+    DayOfYear,
+    DaysInMonth,
+    Month,
+    Year,
+}
+
+impl Clock {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "minute" => Self::Minute,
+            "hour" => Self::Hour,
+            "day_of_week" => Self::DayOfWeek,
+            "day_of_month" => Self::DayOfMonth,
+            "day_of_year" => Self::DayOfYear,
+            "days_in_month" => Self::DaysInMonth,
+            "month" => Self::Month,
+            "year" => Self::Year,
+            _ => return None,
+        })
+    }
+
+    /// Of seconds since the epoch; NaN outside of what a calendar knows.
+    pub(super) fn of(self, seconds: f64) -> f64 {
+        let Some(at) = DateTime::<Utc>::from_timestamp_millis((seconds * 1000.0) as TimeMs) else { return f64::NAN };
+        f64::from(match self {
+            Self::Minute => at.minute(),
+            Self::Hour => at.hour(),
+            Self::DayOfWeek => at.weekday().num_days_from_sunday(),
+            Self::DayOfMonth => at.day(),
+            Self::DayOfYear => at.ordinal(),
+            Self::DaysInMonth => u32::from(at.num_days_in_month()),
+            Self::Month => at.month(),
+            Self::Year => return f64::from(at.year()),
+        })
+    }
+}

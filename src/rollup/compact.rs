@@ -1,0 +1,173 @@
+//! Compaction: the parts of an hour become one block, and the coarser tiers follow from it.
+//!
+//! A reconciler: it looks for spans that ended and still hold parts, a bounded batch at a time. A late point makes a new
+//! part, and the span is done again. Two replicas do not meet: the parts are locked while they are rewritten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use hashbrown::HashMap;
+use tokio_util::sync::CancellationToken;
+
+use super::block::{self, BlockError, BlockSeries};
+use super::checkpoint::encode;
+use super::streams::Streams;
+use crate::model::{MetricId, SeriesId, Width};
+use crate::storage::{BlockPart, HourToCompact, StorageError, Tier};
+
+/// Pause between looks.
+const EVERY: Duration = Duration::from_secs(60);
+/// How long after its end a span is left alone, for points that come late.
+const SETTLE: TimeDelta = TimeDelta::minutes(10);
+/// Spans in one batch.
+const BATCH: i64 = 100;
+
+/// The reconciler.
+pub struct Compactor {
+    streams: Arc<Streams>,
+}
+
+/// Why a span was left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum CompactError {
+    /// The database is away.
+    #[error("the blocks of a span were not rewritten")]
+    Storage(#[from] StorageError),
+    /// A block is damaged, or a bug.
+    #[error("a block cannot be rewritten")]
+    Block(#[from] BlockError),
+}
+
+impl Compactor {
+    /// Over `streams`.
+    #[must_use]
+    pub const fn new(streams: Arc<Streams>) -> Self {
+        Self { streams }
+    }
+
+    /// Compacts what has settled, until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = cancel.cancelled() => return,
+            }
+            match self.compact_settled(SETTLE).await {
+                Ok(0) => {}
+                Ok(spans) => tracing::info!(spans, "spans compacted"),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "compaction stopped"),
+            }
+        }
+    }
+
+    /// Compacts the spans that ended `settle` ago or earlier; returns how many.
+    ///
+    /// # Errors
+    /// See [`CompactError`].
+    pub async fn compact_settled(&self, settle: TimeDelta) -> Result<usize, CompactError> {
+        let storage = self.streams.storage();
+        let before = storage.now().await? - settle - TimeDelta::seconds(Tier::Fine.span_seconds());
+        let spans = storage.blocks_to_compact(before, BATCH).await?;
+        for span in &spans {
+            self.compact(span).await?;
+        }
+        Ok(spans.len())
+    }
+
+    async fn compact(&self, span: &HourToCompact) -> Result<(), CompactError> {
+        let start = span.starts_at.timestamp();
+        let coarse = [(Tier::Minute, Width::MINUTE), (Tier::Hour, Width::HOUR)];
+        let mut spans = vec![(Tier::Fine, span.starts_at)];
+        spans.extend(
+            coarse.map(|(tier, _)| {
+                (tier, chrono::DateTime::from_timestamp(tier.block_start(start), 0).unwrap_or_default())
+            }),
+        );
+        let hour = Hour { metric: MetricId(span.metric_id as u64), start, fine: self.streams.width() };
+        let mut failed = None;
+        let rewrite = |payloads: Vec<Vec<Vec<u8>>>| hour.rewrite(&payloads, &coarse).map_err(|e| failed = Some(e)).ok();
+        self.streams.storage().blocks_rewrite(span.metric_id, &spans, rewrite).await?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// One metric in one hour.
+struct Hour {
+    metric: MetricId,
+    start: i64,
+    fine: Width,
+}
+
+impl Hour {
+    /// The hour's blocks merged, and the coarser tiers' blocks with the hour replaced by its roll-up.
+    fn rewrite(&self, payloads: &[Vec<Vec<u8>>], coarse: &[(Tier, Width)]) -> Result<Vec<BlockPart>, BlockError> {
+        let (fine, rest) = payloads.split_first().ok_or(BlockError::Malformed("no span"))?;
+        let mut all = Vec::new();
+        for payload in fine {
+            all.extend(block::decode(payload, &|_| true)?);
+        }
+        let merged = merge(all);
+        let mut parts = encode(self.metric, (Tier::Fine, self.fine), self.start, &merged, true)?;
+        let hour = self.start as u32..(self.start + Tier::Fine.span_seconds()) as u32;
+        for ((tier, width), payloads) in coarse.iter().zip(rest) {
+            let mut all: Vec<BlockSeries> = merged.iter().map(|series| roll(series, *width)).collect();
+            for payload in payloads {
+                all.extend(outside(payload, &hour)?);
+            }
+            parts.extend(encode(self.metric, (*tier, *width), tier.block_start(self.start), &merge(all), true)?);
+        }
+        Ok(parts)
+    }
+}
+
+/// The series of a block without the windows of `hour`.
+fn outside(payload: &[u8], hour: &std::ops::Range<u32>) -> Result<Vec<BlockSeries>, BlockError> {
+    let mut series = block::decode(payload, &|_| true)?;
+    for one in &mut series {
+        one.windows.retain(|(window, _)| !hour.contains(window));
+        one.exemplars.retain(|exemplar| !hour.contains(&((exemplar.time / 1000) as u32)));
+    }
+    series.retain(|one| !one.windows.is_empty());
+    Ok(series)
+}
+
+/// One entry a series, windows merged, sorted by id.
+pub(super) fn merge(all: Vec<BlockSeries>) -> Vec<BlockSeries> {
+    let mut by_id: HashMap<SeriesId, BlockSeries> = HashMap::new();
+    for series in all {
+        match by_id.get_mut(&series.id) {
+            Some(known) => {
+                known.windows.extend(series.windows);
+                known.exemplars.extend(series.exemplars);
+            }
+            None => {
+                by_id.insert(series.id, series);
+            }
+        }
+    }
+    let mut out: Vec<BlockSeries> = by_id.into_values().collect();
+    out.sort_by_key(|series| series.id);
+    for series in &mut out {
+        *series = roll(series, Width::new(1).unwrap_or(Width::TEN_SECONDS));
+    }
+    out
+}
+
+/// The series in windows of `width`.
+#[must_use]
+pub(super) fn roll(series: &BlockSeries, width: Width) -> BlockSeries {
+    let mut windows: Vec<_> =
+        series.windows.iter().map(|(window, cell)| (width.window_of(i64::from(*window) * 1000), cell)).collect();
+    windows.sort_by_key(|(window, _)| *window);
+    let mut rolled: Vec<(u32, crate::model::Cell)> = Vec::with_capacity(windows.len());
+    for (window, cell) in windows {
+        match rolled.last_mut().filter(|(last, _)| *last == window) {
+            Some((_, known)) => known.merge(cell),
+            None => rolled.push((window, cell.clone())),
+        }
+    }
+    BlockSeries { id: series.id, windows: rolled, exemplars: series.exemplars.clone() }
+}
