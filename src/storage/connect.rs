@@ -16,6 +16,8 @@ const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '30s
      SET idle_in_transaction_session_timeout = '60s'; SET application_name = 'fastbreak'";
 
 pub(super) async fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, StorageError> {
+    // The pool tells only that it waited in vain; the first connection tells why.
+    establish(config.url.clone()).await.map_err(|error| StorageError::Unavailable(Box::new(error)))?;
     let mut manager = ManagerConfig::default();
     manager.custom_setup = Box::new(|url| establish(url.to_owned()).boxed());
     // A broken connection shows itself on use; a query before each use would double every round trip.

@@ -1,1 +1,11 @@
-//! Integration tests: real Postgres, real Redis, real exporters.
+//! Integration tests: the real binary, real Postgres, real Redis, real exporters.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says so by panicking")]
+
+mod api;
+mod bad_input;
+mod durability;
+mod exporters;
+mod ingest;
+mod replicas;
+mod support;

@@ -1,0 +1,18 @@
+# The commands of this house; see README.md.
+.PHONY: run demo test lint bench deps
+
+CARGO ?= cargo
+
+run: deps ## Build and run the server with a private Postgres and Redis under ./data
+	$(CARGO) run --release -- serve
+
+test: deps lint ## Everything that CI checks
+	$(CARGO) test --workspace
+
+lint: ## Format, clippy as errors, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+
+deps: ## Install what a bare Debian machine lacks
+	./scripts/install-deps.sh

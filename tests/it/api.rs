@@ -1,0 +1,56 @@
+//! The JSON API: shapes, errors, headers.
+
+use crate::support::Server;
+use crate::support::server::client;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_and_the_rest_is_a_problem() {
+    let server = Server::start().await;
+    for path in [
+        "/",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/api/metrics/current",
+        "/api/metrics/history?hours=1",
+        "/api/metrics/history?hours=24&indicator=cpuUsage",
+        "/api/services",
+        "/api/ingest/ledger",
+        "/api/system/info",
+        "/prometheus/api/v1/query?query=1%2B1",
+        "/prometheus/api/v1/query_range?query=up&start=0&end=60&step=15",
+    ] {
+        let answer = client().get(format!("{}{path}", server.http)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{path}");
+    }
+    let answer = client().get(format!("{}/api/nothing", server.http)).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()),
+        (404, "application/problem+json")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_parameters_name_the_field_and_the_limit() {
+    let server = Server::start().await;
+    let check = async |path: &str, status: u16, expect: &str| {
+        let answer = client().get(format!("{}{path}", server.http)).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let body = answer.text().await.unwrap();
+        assert!(body.contains(expect), "{path}: {body}");
+    };
+    for hours in ["0", "-1", "1e9", "NaN", "x"] {
+        check(&format!("/api/metrics/history?hours={hours}"), 400, "hours must be more than 0 and at most 9600").await;
+    }
+    check("/api/metrics/history?indicator=nope", 400, "avgResponseTime").await;
+    check("/api/metrics/history?hours=24&step=1", 400, "step must be at least").await;
+    check("/prometheus/api/v1/query?query=rate(", 400, "bad_data").await;
+    check("/prometheus/api/v1/query?query=holt_winters(x[5m],1,1)", 400, "error").await;
+    check("/prometheus/api/v1/query?query=max_over_time(x[5m:1m])", 422, "subquery").await;
+    check("/prometheus/api/v1/query_range?query=up&start=0&end=100000000&step=1", 422, "11000").await;
+    let deep = "(".repeat(500);
+    check(&format!("/prometheus/api/v1/query?query={deep}"), 422, "nested").await;
+}
