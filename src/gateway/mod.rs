@@ -86,7 +86,6 @@ impl Gateway {
     }
 
     /// The routes.
-    #[must_use]
     pub fn router(&self) -> Router {
         Router::new()
             .route("/", get(page::index))

@@ -109,7 +109,7 @@ fn check_prefix(so_far: &[u8], limit: usize) -> Result<(), Refusal> {
     if length > limit { Err(too_large(length, limit)) } else { Ok(()) }
 }
 
-/// "TimeoutValue TimeoutUnit", the value at most eight digits.
+/// `TimeoutValue TimeoutUnit`, the value at most eight digits.
 fn is_timeout(value: &[u8]) -> bool {
     let Some((unit, digits)) = value.split_last() else { return false };
     b"HMSmun".contains(unit) && (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)

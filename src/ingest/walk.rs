@@ -31,6 +31,9 @@ pub(super) struct Context<'a> {
     pub(super) started: TimeMs,
 }
 
+/// Labels of a resource and scope, shared by all their points.
+type BasePairs = Arc<[(Symbol, Symbol)]>;
+
 /// The metric being walked.
 pub(super) struct MetricInScope {
     pub(super) entry: Arc<MetricEntry>,
@@ -38,7 +41,7 @@ pub(super) struct MetricInScope {
     /// Seeds the identity hashes of its points.
     pub(super) seed: u64,
     /// Labels of resource and scope.
-    pub(super) base: Arc<[(Symbol, Symbol)]>,
+    pub(super) base: BasePairs,
     /// Number of the attributes field in its points.
     pub(super) attributes_field: u32,
 }
@@ -131,11 +134,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A data-point attribute wins over the resource's of the same name, which is kept under `resource_<name>`.
-    fn settle_clashes(
-        &self,
-        base: &Arc<[(Symbol, Symbol)]>,
-        mut own: Vec<(Symbol, Symbol)>,
-    ) -> (Arc<[(Symbol, Symbol)]>, Vec<(Symbol, Symbol)>) {
+    fn settle_clashes(&self, base: &BasePairs, mut own: Vec<(Symbol, Symbol)>) -> (BasePairs, Vec<(Symbol, Symbol)>) {
         if !base.iter().any(|(name, _)| own.iter().any(|(mine, _)| mine == name)) {
             return (Arc::clone(base), own);
         }

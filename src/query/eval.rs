@@ -8,12 +8,16 @@ use super::calls::{Call, Function};
 use super::compile::{LOOKBACK_MS, Node, Plan, Selected};
 use super::functions::last_two;
 use super::samples::{self, Grid};
+use super::select::Select;
 use super::value::{Answer, AnswerValue, Column, Sample, Value, without_name};
 use super::{QueryError, aggregate, binary, quantile};
 use crate::model::{Labels, SeriesWindows, TimeMs};
 
 /// Most samples of an answer or of any value on the way.
 const SAMPLES_MAX: usize = 20_000_000;
+
+/// The new value of a label, from the others.
+type ValueOf = Box<dyn Fn(&Labels) -> Option<String>>;
 
 impl Plan {
     /// Evaluates over `series`, one list for each of [`Plan::selects`].
@@ -30,7 +34,7 @@ impl Plan {
             lookback: LOOKBACK_MS,
             width: params.width,
         };
-        let value = match (Eval { grid, series }).node(&self.root)? {
+        let value = match (Eval { grid, selects: &self.selects, series }).node(&self.root)? {
             Value::Scalar(numbers) => AnswerValue::Scalar(numbers),
             Value::Text(text) => AnswerValue::Text(text),
             Value::Vector(mut columns) => {
@@ -44,6 +48,7 @@ impl Plan {
 
 struct Eval<'a> {
     grid: Grid,
+    selects: &'a [Select],
     series: &'a [Vec<SeriesWindows>],
 }
 
@@ -152,7 +157,7 @@ impl Eval<'_> {
                     samples::over_time(series, grid, span, |_, _| Some(1.0))
                 })?;
                 let Value::Vector(columns) = present else { return Err(expected(call, "a range vector")) };
-                Ok(self.absent(&columns))
+                Ok(self.absent(args.first(), &columns))
             }
             _ => self.of_values(call, args),
         }
@@ -194,7 +199,7 @@ impl Eval<'_> {
                 let at = |step: usize, _| seconds.get(step).copied().unwrap_or(f64::NAN);
                 Ok(Value::Vector(map_floats(self.vector(call, args.first())?, at)))
             }
-            Function::Absent => Ok(self.absent(&self.vector(call, args.first())?)),
+            Function::Absent => Ok(self.absent(args.first(), &self.vector(call, args.first())?)),
             Function::Sort { descending } => self.sort(call, args, descending),
             Function::LabelReplace | Function::LabelJoin => self.relabel(call, args),
             _ => self.of_histograms(call, args),
@@ -242,10 +247,12 @@ impl Eval<'_> {
         })))
     }
 
-    fn absent(&self, columns: &[Column]) -> Value {
+    /// One where `of` has nothing, labelled as what is missed.
+    fn absent(&self, of: Option<&Node>, columns: &[Column]) -> Value {
+        let select = if let Some(Node::Series(of)) = of { self.selects.get(of.select) } else { None };
         let is_there = |step: usize| columns.iter().any(|column| column.samples.get(step).is_some_and(Sample::is_some));
         let samples = (0..self.grid.steps).map(|step| Sample::from((!is_there(step)).then_some(1.0))).collect();
-        Value::Vector(vec![Column { labels: Labels::default(), samples }])
+        Value::Vector(vec![Column { labels: select.map(Select::required).unwrap_or_default(), samples }])
     }
 
     fn sort(&self, call: Call, args: &[Node], descending: bool) -> Result<Value, QueryError> {
@@ -262,7 +269,7 @@ impl Eval<'_> {
         let columns = self.vector(call, args.first())?;
         let target = self.text(call, args.get(1))?;
         let text = |at: usize| self.text(call, args.get(at));
-        let value_of: Box<dyn Fn(&Labels) -> Option<String>> = if call.function == Function::LabelReplace {
+        let value_of: ValueOf = if call.function == Function::LabelReplace {
             let (replacement, source) = (text(2)?, text(3)?);
             let pattern = Regex::new(&format!("^(?s:{})$", text(4)?))
                 .map_err(|error| QueryError::Invalid(format!("label_replace() takes a regular expression: {error}")))?;

@@ -82,6 +82,13 @@ impl Select {
         all(&self.matchers) && (self.or_matchers.is_empty() || self.or_matchers.iter().any(|group| all(group)))
     }
 
+    /// The labels that every series meant must have: what `absent()` calls the one that is not there.
+    pub(super) fn required(&self) -> Labels {
+        let equal = self.matchers.iter().filter(|m| is_equality(m) && !m.value.is_empty());
+        let once = equal.filter(|m| self.matchers.iter().filter(|other| other.name == m.name).count() == 1);
+        Labels::from_pairs(once.map(|m| (Arc::from(&*m.name), Arc::from(&*m.value))).collect())
+    }
+
     /// The series as PromQL sees it: labels in its spelling, and one series per bucket where buckets are asked for.
     pub(super) fn present(
         &self,

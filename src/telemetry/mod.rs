@@ -29,7 +29,7 @@ impl Telemetry {
         register(&mut self.registry.lock());
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// All metrics in the `OpenMetrics` text format.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();

@@ -1,4 +1,5 @@
 //! The transcoder against the generated types, and the table of bad input.
+#![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

@@ -28,12 +28,18 @@ const fn shape(cell: &Cell) -> u8 {
     }
 }
 
-/// Takes the variant's content of each cell; all have been checked to be of one shape.
+/// Takes the variant's content of each cell, out of its box with `boxed`; all have been checked to be of one shape.
 macro_rules! only {
     ($cells:expr, $variant:ident) => {
         $cells
             .iter()
             .filter_map(|cell| if let Cell::$variant(inner) = cell { Some(inner) } else { None })
+            .collect::<Vec<_>>()
+    };
+    ($cells:expr, boxed $variant:ident) => {
+        $cells
+            .iter()
+            .filter_map(|cell| if let Cell::$variant(inner) = cell { Some(&**inner) } else { None })
             .collect::<Vec<_>>()
     };
 }
@@ -52,12 +58,9 @@ pub(super) fn encode(out: &mut ColumnWriter, cells: &[&Cell], series: &[BlockSer
         GAUGE => gauges(out, &only!(live, Gauge)),
         COUNTER => counters(out, &only!(live, Counter)),
         DELTA => deltas(out, &only!(live, Delta)),
-        HISTOGRAM => {
-            let cells: Vec<_> = only!(live, Histogram);
-            histograms::encode(out, &cells.iter().map(|h| &***h).collect::<Vec<_>>(), &[])
-        }
-        HISTOGRAM_RUNS => histogram_runs(out, &only!(live, HistogramRuns), series),
-        SUMMARY => summaries(out, &only!(live, Summary)),
+        HISTOGRAM => histograms::encode(out, &only!(live, boxed Histogram), &[]),
+        HISTOGRAM_RUNS => histogram_runs(out, &only!(live, boxed HistogramRuns), series),
+        SUMMARY => summaries(out, &only!(live, boxed Summary)),
         _ => Ok(()),
     }
 }
@@ -194,11 +197,7 @@ fn read_deltas(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<Delta>, B
     Ok(sums.into_iter().zip(counts).map(|(sum, count)| Delta { sum, count }).collect())
 }
 
-fn histogram_runs(
-    out: &mut ColumnWriter,
-    cells: &[&Box<HistogramRuns>],
-    series: &[BlockSeries],
-) -> Result<(), BlockError> {
+fn histogram_runs(out: &mut ColumnWriter, cells: &[&HistogramRuns], series: &[BlockSeries]) -> Result<(), BlockError> {
     let counts = column(cells, |c| c.0.len() as u32);
     out.numbers(&counts)?;
     let runs: Vec<&Run<_>> = cells.iter().flat_map(|c| &c.0).collect();
@@ -242,7 +241,7 @@ fn read_histogram_runs(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<H
     Ok(counts.into_iter().map(|count| HistogramRuns(runs.by_ref().take(count as usize).collect())).collect())
 }
 
-fn summaries(out: &mut ColumnWriter, cells: &[&Box<Summary>]) -> Result<(), BlockError> {
+fn summaries(out: &mut ColumnWriter, cells: &[&Summary]) -> Result<(), BlockError> {
     out.numbers(&column(cells, |s| s.time))?;
     out.numbers(&column(cells, |s| s.start))?;
     out.numbers(&column(cells, |s| s.count))?;
