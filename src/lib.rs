@@ -1,5 +1,60 @@
 //! FastBreak: OTLP metrics and traces in, committed before they are acknowledged, aggregated in windows,
 //! answered through PromQL.
+//!
+//! # Architecture
+//!
+//! One direction, no way back; what is between two rooms is a bounded channel or a table.
+//!
+//! ```text
+//!  OTLP/gRPC ┐            one row a group commit                hourly, columns
+//!  OTLP/HTTP ┴─ ingest ─────► journal ──ack──► head ─checkpoint─► blocks ──► query ──► gateway: JSON API, page
+//!               admit·walk   (Postgres)      (memory)  ▲         (Postgres)    ▲
+//!                               │                      │                       │
+//!                               └── other replicas ────┘     heads of all streams, brought up to date
+//! ```
+//!
+//! ## An export, from the wire to an answer
+//!
+//! 1. [`ingest::grpc`] or [`ingest::http`] admits it by bytes before it is buffered, and inflates it within a bound.
+//! 2. A walk over the wire (no protobuf structs are built) finds each point's series. A *memo* per resource expects point
+//!    *i* to be the series that it was last time and verifies a 128-bit hash of the raw identity; only a series never seen
+//!    is decoded, normalised and given an id, which is a hash of its identity and so the same on every replica.
+//!    Spans become points of the delta histogram `traces.span.metrics.duration`.
+//! 3. The committer takes all exports that wait and writes them as one [`rollup::FrameWriter`] frame into one journal row,
+//!    with the exports' keys, in one round trip; the same statement checks the lease epoch and leaves out keys already there.
+//!    The senders are answered after the commit.
+//! 4. The frame is applied to the *head* of the stream: the open windows, in memory. The same function applies it on
+//!    replay, so a replica that follows or takes over a stream has the same head.
+//! 5. A *cut* in the journal ends a generation; the checkpoint writes its windows as blocks and moves the stream's cursor in
+//!    one transaction. A row below the cursor is in blocks, a row at or above it is in the head, for everybody.
+//! 6. The compactor merges the parts of a past hour and makes the minute and hour tiers. Retention drops partitions.
+//! 7. [`query::Engine`] reads blocks and cursors in one snapshot, brings the heads up to it, merges the partials, and
+//!    evaluates.
+//!
+//! ## Laws
+//!
+//! - *A process never resumes a stream.* It makes a new one at start; whoever lives folds those whose lease has lapsed.
+//! - *Windows merge.* Any number of partials in any order give the same answer; cumulative totals are kept as they came and
+//!   become increases only when read.
+//! - *Redis is never believed.* It wakes and it caches; every answer comes out the same without it.
+//! - *Nothing is unbounded.* Bodies, streams, queues, series and memos each have a limit with a name and a counter.
+//!
+//! ## Rooms
+//!
+//! A module names only modules of lower layers; `tests/shape.rs` keeps it so, and says which crates may be named where.
+//!
+//! | layer | rooms |
+//! | --- | --- |
+//! | 9 | [`cli`]: arguments and exit codes, one file a subcommand |
+//! | 8 | [`app`]: build, run, drain; the private servers · [`config`]: the table of settings |
+//! | 7 | [`gateway`]: JSON API and page |
+//! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer |
+//! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
+//! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
+//! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
+//! | 2 | [`telemetry`]: logs, `/metrics`, the host |
+//! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
+//! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words |
 
 pub mod cli;
 
