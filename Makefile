@@ -6,6 +6,9 @@ CARGO ?= cargo
 run: deps ## Build and run the server with a private Postgres and Redis under ./data
 	$(CARGO) run --release -- serve
 
+demo: ## Send real OTLP from a small shop to the server that `make run` started
+	$(CARGO) run --release -- demo
+
 test: deps lint ## Everything that CI checks
 	$(CARGO) test --workspace
 

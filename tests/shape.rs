@@ -33,6 +33,8 @@ const WALLS: &[(&str, &[&str])] = &[
     ("tonic", &["ingest", "error.rs", "app/listen.rs", "cli/demo", "cli/send.rs"]),
     ("axum", &["gateway", "ingest/grpc.rs", "ingest/http.rs", "app/listen.rs"]),
     ("redis", &["redis.rs"]),
+    ("opentelemetry_sdk", &["telemetry/otlp.rs", "cli/demo"]),
+    ("opentelemetry_otlp", &["telemetry/otlp.rs", "cli/demo"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 

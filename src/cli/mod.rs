@@ -4,7 +4,9 @@
 //! 3 a check failed, 78 bad configuration.
 
 mod check;
+mod demo;
 mod query;
+mod send;
 mod serve;
 
 use std::io::Write as _;
@@ -36,6 +38,10 @@ enum Command {
     Check(ConfigArgs),
     /// Apply database migrations and exit
     Migrate(ConfigArgs),
+    /// Run a small shop of several services that sends real OTLP, with an incident now and then
+    Demo(demo::DemoArgs),
+    /// Send one metric point or span and say whether it was committed
+    Send(send::SendArgs),
     /// Evaluate a PromQL query or indicator on a running server
     Query(query::QueryArgs),
     /// Print a completion script for a shell
@@ -108,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => with_config(&args, serve::run),
         Command::Migrate(args) => with_config(&args, serve::migrate),
         Command::Check(args) => run(check::run(args)),
+        Command::Demo(args) => run(demo::run(args)),
+        Command::Send(args) => run(send::run(args)),
         Command::Query(args) => run(query::run(args)),
     }
 }

@@ -1,5 +1,7 @@
 //! Log lines: to standard error, for people or machines, filtered by `RUST_LOG`.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// How lines look.
@@ -16,7 +18,10 @@ pub fn init(style: LogStyle, filter: &str) -> bool {
     let parsed = EnvFilter::try_new(filter);
     let understood = parsed.is_ok();
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let installed = match style {
         LogStyle::Text => lines.compact().try_init(),
         LogStyle::Json => lines.json().flatten_event(true).try_init(),

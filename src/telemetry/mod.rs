@@ -1,9 +1,10 @@
-//! FastBreak's own logs and metrics, and what the host it runs on measures.
+//! FastBreak's own logs, metrics and traces, and what the host it runs on measures.
 //!
 //! Layer 2. Metrics belong to the modules that count; here is only the registry and its text form.
 
 mod host;
 mod logs;
+mod otlp;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 pub use host::{HostSample, HostSampler, SampleKind};
 pub use logs::{LogStyle, init};
+pub use otlp::{Exports, Origin, Pipeline};
 
 /// Our own metrics.
 pub struct Telemetry {

@@ -1,0 +1,136 @@
+//! The demo's shop: four services and the ways of a request through them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::service::Service;
+use super::weather::Weather;
+
+const MS: Duration = Duration::from_millis(1);
+
+pub(super) struct Shop {
+    storefront: Service,
+    catalog: Service,
+    checkout: Service,
+    recommender: Service,
+    weather: Arc<Weather>,
+    /// Requests answered with 5xx.
+    pub(super) errors: AtomicU64,
+}
+
+impl Shop {
+    pub(super) fn open(endpoint: &str, period: Duration, weather: Arc<Weather>) -> anyhow::Result<Self> {
+        let start = |name| Service::start(name, endpoint, period, Arc::clone(&weather));
+        Ok(Self {
+            storefront: start("storefront")?,
+            catalog: start("catalog")?,
+            checkout: start("checkout")?,
+            recommender: start("recommender")?,
+            weather,
+            errors: AtomicU64::new(0),
+        })
+    }
+
+    /// One request of a visitor.
+    pub(super) async fn visit(&self, mut chance: SmallRng) {
+        let (root, chance) = (Context::new(), &mut chance);
+        let code = match chance.random_range(0..100) {
+            0..40 => {
+                self.storefront.serve(&root, ("GET", "/"), async |cx| self.products(cx, chance, "home").await).await
+            }
+            40..75 => {
+                let work = async |cx: &Context| self.products(cx, chance, "product").await;
+                self.storefront.serve(&root, ("GET", "/products/{id}"), work).await
+            }
+            75..85 => self.storefront.serve(&root, ("GET", "/search"), async |cx| self.search(cx, chance).await).await,
+            85..95 => {
+                let work = async |cx: &Context| {
+                    self.storefront.query(cx, chance, ("UPDATE", "carts"), 6 * MS).await;
+                    200
+                };
+                self.storefront.serve(&root, ("POST", "/cart"), work).await
+            }
+            _ => self.storefront.serve(&root, ("POST", "/checkout"), async |cx| self.order(cx, chance).await).await,
+        };
+        if code >= 500 {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// From the cache, or from the catalog.
+    async fn products(&self, cx: &Context, chance: &mut SmallRng, namespace: &'static str) -> u16 {
+        if self.storefront.look_up(chance, namespace) {
+            tokio::time::sleep(MS).await;
+            return 200;
+        }
+        let catalog = async |remote: &Context| {
+            let work = async |cx: &Context| {
+                self.catalog.query(cx, chance, ("SELECT", "products"), 8 * MS).await;
+                self.catalog.query(cx, chance, ("SELECT", "prices"), 3 * MS).await;
+                200
+            };
+            self.catalog.serve(remote, ("GET", "/items"), work).await
+        };
+        self.storefront.call(cx, "GET", catalog).await
+    }
+
+    async fn search(&self, cx: &Context, chance: &mut SmallRng) -> u16 {
+        let found = async |remote: &Context| {
+            let work = async |cx: &Context| {
+                self.catalog.query(cx, chance, ("SELECT", "products"), 35 * MS).await;
+                200
+            };
+            self.catalog.serve(remote, ("GET", "/search"), work).await
+        };
+        self.storefront.call(cx, "GET", found).await;
+        let ranked = async |remote: &Context| {
+            let work = async |cx: &Context| {
+                self.recommender.infer(cx, chance).await;
+                200
+            };
+            self.recommender.serve(remote, ("POST", "/rank"), work).await
+        };
+        self.storefront.call(cx, "POST", ranked).await
+    }
+
+    async fn order(&self, cx: &Context, chance: &mut SmallRng) -> u16 {
+        let ordered = async |remote: &Context| {
+            let work = async |cx: &Context| {
+                self.checkout.query(cx, chance, ("SELECT", "carts"), 5 * MS).await;
+                if chance.random_bool(self.weather.failures()) {
+                    return 503;
+                }
+                self.checkout.query(cx, chance, ("INSERT", "orders"), 12 * MS).await;
+                201
+            };
+            self.checkout.serve(remote, ("POST", "/orders"), work).await
+        };
+        self.storefront.call(cx, "POST", ordered).await
+    }
+
+    fn services(&self) -> [&Service; 4] {
+        [&self.storefront, &self.catalog, &self.checkout, &self.recommender]
+    }
+
+    /// `(acknowledged, failed, last error)` of all exports.
+    pub(super) fn exports(&self) -> (u64, u64, Option<String>) {
+        let (mut done, mut failed, mut error) = (0, 0, None);
+        for service in self.services() {
+            let exports = &service.pipeline.exports;
+            done += exports.done.load(Ordering::Relaxed);
+            failed += exports.failed.load(Ordering::Relaxed);
+            error = exports.last_error.lock().clone().or(error);
+        }
+        (done, failed, error)
+    }
+
+    /// Sends what waits. Blocks.
+    pub(super) fn close(&self) {
+        self.services().into_iter().for_each(|service| service.pipeline.shutdown());
+    }
+}
