@@ -125,30 +125,18 @@ impl App {
         let commits = CancellationToken::new();
         let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
         let committer = tokio::spawn(committer);
-        let fan_out = match &redis_url {
-            Some(url) => crate::redis::FanOut::connect(url)
-                .await
-                .map_err(|error| {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "Redis does not answer: replicas see each other later"
-                    );
-                })
-                .ok(),
-            None => None,
-        };
-        if let Some(fan_out) = fan_out {
-            streams.set_fan_out(fan_out);
+        if let Some(url) = &redis_url {
+            streams.share_through(url).await.context("Redis cannot be used")?;
         }
         let telemetry = Arc::new(Telemetry::default());
         telemetry.register(|registry| ingest.metrics.register(registry));
+        telemetry.register(|registry| streams.metrics.register(registry));
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
         let facts = Facts {
             http: listeners.http.local_addr()?,
             grpc: listeners.grpc.local_addr()?,
             otlp_http: listeners.otlp_http.local_addr()?,
             private_postgres: postgres.is_some(),
-            redis: redis_url.is_some(),
             window: config.window,
             started: chrono::Utc::now(),
         };

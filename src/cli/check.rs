@@ -52,7 +52,7 @@ async fn check_redis(config: &Config) -> anyhow::Result<String> {
         Backend::Off => Ok("off".to_owned()),
         Backend::Private => Ok("private, started by serve".to_owned()),
         Backend::Url(url) => {
-            crate::redis::FanOut::connect(url).await?;
+            crate::redis::ping(url).await?;
             Ok("answers".to_owned())
         }
     }

@@ -19,10 +19,18 @@ async fn database_is_up(state: &State) -> bool {
     matches!(tokio::time::timeout(PROBE_TIMEOUT, state.streams.storage().ping()).await, Ok(Ok(())))
 }
 
+fn redis_state(state: &State) -> &'static str {
+    match state.streams.redis_is_up() {
+        None => "off",
+        Some(true) => "up",
+        Some(false) => "down",
+    }
+}
+
 /// `GET /health`.
 pub(super) async fn health(extract::State(state): extract::State<Arc<State>>) -> Response {
     let database = database_is_up(&state).await;
-    let redis = if state.facts.redis { "up" } else { "off" };
+    let redis = redis_state(&state);
     let body = json!({
         "status": if database { "ok" } else { "degraded" },
         "version": env!("CARGO_PKG_VERSION"),
@@ -45,6 +53,7 @@ pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> 
 
 /// `GET /metrics`: our own, in the `OpenMetrics` text format.
 pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response {
+    state.streams.sample_gauges();
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.telemetry.text()).into_response()
 }
@@ -70,7 +79,7 @@ pub(super) async fn system_info(extract::State(state): extract::State<Arc<State>
             "connectionsUsed": used,
             "connectionsMax": most,
         },
-        "redis": facts.redis,
+        "redis": redis_state(&state),
         "windowSeconds": facts.window.seconds(),
         "metrics": registry.metrics().len(),
         "series": registry.series_count(),

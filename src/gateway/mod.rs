@@ -40,8 +40,6 @@ pub struct Facts {
     pub otlp_http: SocketAddr,
     /// Postgres is our own child.
     pub private_postgres: bool,
-    /// There is a Redis.
-    pub redis: bool,
     /// Width of the windows.
     pub window: Width,
     /// When this process started.

@@ -194,7 +194,7 @@ impl Committer {
             // The row is safe in the journal; the next row or query applies it from there.
             tracing::error!(error = &error as &dyn std::error::Error, "committed row not applied yet");
         }
-        self.streams.announce();
+        self.streams.share(stream.id(), seq, frame);
         if cut {
             self.streams.wake_flusher.notify_one();
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use hashbrown::{HashMap, HashSet};
@@ -52,6 +53,7 @@ pub async fn run_flusher(streams: Arc<Streams>, cancel: CancellationToken) {
                 () = cancel.cancelled() => {}
             },
             Err(error) => {
+                streams.metrics.checkpoint_failed();
                 tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
                 if cancel.is_cancelled() || matches!(error, CheckpointError::Storage(StorageError::Fenced)) {
                     // What is not flushed is in the journal; whoever has the stream folds it.
@@ -87,11 +89,13 @@ pub(super) async fn flush(
     lease: (i64, i64),
     generation: &Arc<Generation>,
 ) -> Result<(), CheckpointError> {
-    let registry = Arc::clone(streams.registry());
+    let (began, registry) = (Instant::now(), Arc::clone(streams.registry()));
     let (width, sealed) = (streams.width(), Arc::clone(generation));
     let (mut flush, slots) = tokio::task::spawn_blocking(move || build(&registry, width, &sealed)).await??;
     (flush.stream, flush.epoch, flush.cursor_seq) = (lease.0, lease.1, generation.last_seq);
     streams.storage().checkpoint(&flush).await?;
+    let bytes = flush.blocks.iter().map(|block| block.payload.len()).sum();
+    streams.metrics.checkpointed(flush.blocks.len(), bytes, began.elapsed());
     for entry in slots.iter().filter_map(|slot| streams.registry().get(*slot)) {
         entry.stored.store(true, Ordering::Relaxed);
         entry.metric.stored.store(true, Ordering::Relaxed);

@@ -88,8 +88,14 @@ impl Compactor {
         );
         let hour = Hour { metric: MetricId(span.metric_id as u64), start, fine: self.streams.width() };
         let mut failed = None;
-        let rewrite = |payloads: Vec<Vec<Vec<u8>>>| hour.rewrite(&payloads, &coarse).map_err(|e| failed = Some(e)).ok();
+        let mut blocks = 0;
+        let rewrite = |payloads: Vec<Vec<Vec<u8>>>| {
+            let parts = hour.rewrite(&payloads, &coarse).map_err(|error| failed = Some(error)).ok()?;
+            blocks = parts.len();
+            Some(parts)
+        };
         self.streams.storage().blocks_rewrite(span.metric_id, &spans, rewrite).await?;
+        self.streams.metrics.compacted(blocks);
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }

@@ -3,15 +3,17 @@
 //! Both ways end in the same [`Head::apply`]. Rows are applied in order and once: a row that was missed is read from the
 //! journal first, a row that is known already is passed over.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use tokio::sync::Mutex;
 
+use super::counters::RollupMetrics;
 use super::frame::{FrameError, FrameReader, Record, Template};
 use super::head::Head;
 use super::registry::{Registry, Slot};
 use crate::model::{Exemplar, Labels, Metric, MetricId, MetricKind, SeriesId, Temporality, Width};
+use crate::redis::RecentFrames;
 use crate::storage::{MetricRow, SeriesRow, Storage, StorageError};
 
 /// Journal rows read at once.
@@ -63,21 +65,33 @@ pub struct LiveRow {
     pub exemplars: Vec<(Slot, Exemplar)>,
 }
 
+/// Where rows and definitions are read.
+#[derive(Clone)]
+pub struct Sources {
+    /// Series known here.
+    pub registry: Arc<Registry>,
+    /// The journal.
+    pub storage: Storage,
+    /// Frames just committed, looked at before the journal.
+    pub recent: Arc<OnceLock<RecentFrames>>,
+    /// What is counted.
+    pub metrics: RollupMetrics,
+}
+
 /// One stream: its head, and the templates of the open generation.
 pub struct Stream {
     id: i64,
     /// Windows past the cursor.
     pub head: Head,
-    registry: Arc<Registry>,
-    storage: Storage,
+    sources: Sources,
     templates: Mutex<HashMap<u64, Arc<Template>>>,
 }
 
 impl Stream {
     /// The stream `id`, in blocks up to `cursor_seq`.
     #[must_use]
-    pub fn new(id: i64, cursor_seq: i64, width: Width, registry: Arc<Registry>, storage: Storage) -> Self {
-        Self { id, head: Head::new(width, cursor_seq), registry, storage, templates: Mutex::default() }
+    pub fn new(id: i64, cursor_seq: i64, width: Width, sources: Sources) -> Self {
+        Self { id, head: Head::new(width, cursor_seq), sources, templates: Mutex::default() }
     }
 
     /// Its number.
@@ -111,22 +125,30 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads the journal until `seq` is applied.
+    /// Reads recent frames and the journal until `seq` is applied.
     ///
     /// # Errors
     /// See [`ReplayError`].
     pub async fn catch_up(&self, seq: i64) -> Result<(), ReplayError> {
         let mut templates = self.templates.lock().await;
-        loop {
+        while self.head.applied_seq() < seq {
             let applied = self.head.applied_seq();
-            if applied >= seq {
-                return Ok(());
+            if let Some(recent) = self.sources.recent.get() {
+                let frames = recent.read(self.id, applied).await;
+                for (seq, frame) in &frames {
+                    self.replay(*seq, frame, &mut templates).await?;
+                }
+                if !frames.is_empty() {
+                    self.sources.metrics.followed("redis", frames.len());
+                    continue;
+                }
             }
-            let rows =
-                self.storage.journal_read(self.id, applied, ROWS_PER_READ).await.map_err(|e| self.storage_error(e))?;
+            let rows = self.sources.storage.journal_read(self.id, applied, ROWS_PER_READ).await;
+            let rows = rows.map_err(|error| self.storage_error(error))?;
             if rows.is_empty() {
                 return Ok(());
             }
+            self.sources.metrics.followed("journal", rows.len());
             for row in rows {
                 if row.seq != self.head.applied_seq() + 1 {
                     return Err(ReplayError::Undefined { stream: self.id, seq: row.seq, what: "predecessor" });
@@ -134,6 +156,7 @@ impl Stream {
                 self.replay(row.seq, &row.frame, &mut templates).await?;
             }
         }
+        Ok(())
     }
 
     const fn storage_error(&self, source: StorageError) -> ReplayError {
@@ -156,22 +179,23 @@ impl Stream {
                     templates.clear();
                 }
                 Record::Metric(metric, description) => {
-                    self.registry.metric(metric, description);
+                    self.sources.registry.metric(metric, description);
                 }
                 Record::Series(metric, labels) => {
-                    let metric = self.registry.metric_by_id(metric).ok_or_else(|| undefined("metric"))?;
-                    self.registry.series_from_labels(&metric, &labels, false);
+                    let metric = self.sources.registry.metric_by_id(metric).ok_or_else(|| undefined("metric"))?;
+                    self.sources.registry.series_from_labels(&metric, &labels, false);
                 }
                 Record::Template(id, series) => {
                     let slots = self.slots(&series).await?.ok_or_else(|| undefined("series"))?;
-                    templates.insert(id, Arc::new(Template::new(&self.registry, slots)));
+                    templates.insert(id, Arc::new(Template::new(&self.sources.registry, slots)));
                 }
                 Record::Points(id, points) => {
                     let template = templates.get(&id).ok_or_else(|| undefined("template"))?;
                     self.head.apply(template, points).ok_or_else(|| undefined("point"))?;
                 }
                 Record::Exemplars(exemplars) => {
-                    let known = exemplars.into_iter().filter_map(|(id, e)| Some((self.registry.slot_of(id)?, e)));
+                    let known =
+                        exemplars.into_iter().filter_map(|(id, e)| Some((self.sources.registry.slot_of(id)?, e)));
                     self.head.apply_exemplars(&known.collect::<Vec<_>>());
                 }
             }
@@ -183,18 +207,19 @@ impl Stream {
     /// The slots of `series`, those unknown here read from the `series` table.
     async fn slots(&self, series: &[SeriesId]) -> Result<Option<Box<[Slot]>>, ReplayError> {
         let unknown: Vec<i64> =
-            series.iter().filter(|id| self.registry.slot_of(**id).is_none()).map(|id| id.0 as i64).collect();
+            series.iter().filter(|id| self.sources.registry.slot_of(**id).is_none()).map(|id| id.0 as i64).collect();
         if !unknown.is_empty() {
-            let rows = self.storage.series_by_id(&unknown).await.map_err(|e| self.storage_error(e))?;
-            let missing = rows.iter().any(|row| self.registry.metric_by_id(MetricId(row.metric_id as u64)).is_none());
+            let rows = self.sources.storage.series_by_id(&unknown).await.map_err(|e| self.storage_error(e))?;
+            let missing =
+                rows.iter().any(|row| self.sources.registry.metric_by_id(MetricId(row.metric_id as u64)).is_none());
             if missing {
-                load_metrics(&self.registry, &self.storage).await.map_err(|e| self.storage_error(e))?;
+                load_metrics(&self.sources.registry, &self.sources.storage).await.map_err(|e| self.storage_error(e))?;
             }
             for row in &rows {
-                register_series(&self.registry, row);
+                register_series(&self.sources.registry, row);
             }
         }
-        Ok(series.iter().map(|id| self.registry.slot_of(*id)).collect())
+        Ok(series.iter().map(|id| self.sources.registry.slot_of(*id)).collect())
     }
 }
 

@@ -13,10 +13,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, CheckpointError};
+use super::counters::RollupMetrics;
 use super::registry::Registry;
-use super::stream::{ReplayError, Stream, load_metrics};
+use super::stream::{ReplayError, Sources, Stream, load_metrics};
 use crate::model::Width;
-use crate::redis::FanOut;
+use crate::redis::RecentFrames;
 use crate::storage::{Storage, StorageError, StreamRow};
 
 /// How often other streams are looked at when nothing wakes us.
@@ -35,6 +36,17 @@ enum FoldError {
     Checkpoint(#[from] CheckpointError),
 }
 
+/// Why frames are not shared.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// The secret that names and tags our frames cannot be read.
+    #[error("the database did not answer")]
+    Storage(#[from] StorageError),
+    /// The URL is not understood.
+    #[error("the address of Redis is not understood")]
+    Url(#[from] crate::redis::RedisError),
+}
+
 /// Every stream that this process knows.
 pub struct Streams {
     registry: Arc<Registry>,
@@ -43,7 +55,10 @@ pub struct Streams {
     holder: String,
     by_id: RwLock<HashMap<i64, Arc<Stream>>>,
     own: RwLock<Option<(Arc<Stream>, i64)>>,
-    fan_out: OnceLock<FanOut>,
+    /// Frames just committed, ours and others', when there is a Redis.
+    recent: Arc<OnceLock<RecentFrames>>,
+    /// What is counted here.
+    pub metrics: RollupMetrics,
     /// Look at the other streams now.
     pub wake_follower: Notify,
     /// A generation was sealed.
@@ -65,7 +80,8 @@ impl Streams {
             holder,
             by_id: RwLock::default(),
             own: RwLock::default(),
-            fan_out: OnceLock::new(),
+            recent: Arc::default(),
+            metrics: RollupMetrics::default(),
             wake_follower: Notify::new(),
             wake_flusher: Notify::new(),
         })
@@ -89,24 +105,43 @@ impl Streams {
         self.width
     }
 
-    /// Tells other replicas of our commits at once, and is told of theirs.
-    pub fn set_fan_out(self: &Arc<Self>, fan_out: FanOut) {
+    /// Shares frames with other replicas through the Redis at `url`, which need not answer yet.
+    ///
+    /// # Errors
+    /// When the URL is not understood, or the database is away.
+    pub async fn share_through(self: &Arc<Self>, url: &str) -> Result<(), ShareError> {
         let streams = Arc::downgrade(self);
-        fan_out.on_message(move || {
+        let wake = move || {
             if let Some(streams) = streams.upgrade() {
                 streams.wake_follower.notify_one();
             }
-        });
-        if self.fan_out.set(fan_out).is_err() {
-            tracing::warn!("fan-out is set already");
+        };
+        let recent = RecentFrames::open(url, self.storage.journal_seed().await?, wake)?;
+        // Set once, while the server is built.
+        let _second = self.recent.set(recent);
+        Ok(())
+    }
+
+    /// Shares a frame of our stream. Losing it costs other replicas a moment, not an answer.
+    pub fn share(&self, stream: i64, seq: i64, frame: Vec<u8>) {
+        if let Some(recent) = self.recent.get() {
+            recent.publish(stream, seq, frame.into());
         }
     }
 
-    /// Says that our stream has grown. Losing it costs other replicas a second, not an answer.
-    pub fn announce(&self) {
-        if let Some(fan_out) = self.fan_out.get() {
-            fan_out.announce();
-        }
+    /// Takes the measure of what is in memory, for whoever reads the metrics now.
+    pub fn sample_gauges(&self) {
+        let streams = self.list();
+        self.metrics.streams.set(streams.len() as i64);
+        self.metrics.series.set(self.registry.series_count() as i64);
+        let windows: usize = streams.iter().map(|stream| stream.head.entries()).sum();
+        self.metrics.head_windows.set(windows as i64);
+    }
+
+    /// True while Redis answers; `None` without one.
+    #[must_use]
+    pub fn redis_is_up(&self) -> Option<bool> {
+        self.recent.get().map(RecentFrames::is_connected)
     }
 
     /// A new stream of our own; the old one, if any, is left to whoever takes it over.
@@ -137,8 +172,13 @@ impl Streams {
     fn know(&self, row: &StreamRow) -> Arc<Stream> {
         let mut by_id = self.by_id.write();
         let stream = by_id.entry(row.id).or_insert_with(|| {
-            let (registry, storage) = (Arc::clone(&self.registry), self.storage.clone());
-            Arc::new(Stream::new(row.id, row.cursor_seq, self.width, registry, storage))
+            let sources = Sources {
+                registry: Arc::clone(&self.registry),
+                storage: self.storage.clone(),
+                recent: Arc::clone(&self.recent),
+                metrics: self.metrics.clone(),
+            };
+            Arc::new(Stream::new(row.id, row.cursor_seq, self.width, sources))
         });
         Arc::clone(stream)
     }

@@ -7,5 +7,6 @@ mod bad_input;
 mod durability;
 mod exporters;
 mod ingest;
+mod redis;
 mod replicas;
 mod support;

@@ -2,6 +2,7 @@
 
 pub(crate) mod export;
 pub(crate) mod postgres;
+pub(crate) mod redis;
 pub(crate) mod server;
 
 use std::time::{Duration, Instant};
