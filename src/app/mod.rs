@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
+use listen::{Listener, ListenerMetrics};
+
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway};
 use crate::ingest::{Ingest, encode_host};
@@ -61,6 +63,7 @@ struct PrivateServers {
 pub struct App {
     config: Config,
     listeners: Listeners,
+    metrics: ListenerMetrics,
     private: PrivateServers,
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
@@ -129,6 +132,8 @@ impl App {
             streams.share_through(url).await.context("Redis cannot be used")?;
         }
         let telemetry = Arc::new(Telemetry::default());
+        let metrics = ListenerMetrics::default();
+        telemetry.register(|registry| metrics.register(registry));
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
@@ -144,6 +149,7 @@ impl App {
         Ok(Self {
             config,
             listeners,
+            metrics,
             private: PrivateServers { redis, postgres },
             streams,
             ingest,
@@ -166,30 +172,38 @@ impl App {
     /// # Errors
     /// When a listener fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<bool> {
-        let Self { config, listeners, mut private, streams, ingest, gateway, intake, commits, background, committer } =
-            self;
+        let Self {
+            config,
+            listeners,
+            metrics,
+            mut private,
+            streams,
+            ingest,
+            gateway,
+            intake,
+            commits,
+            background,
+            committer,
+        } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let mut serving = JoinSet::new();
-        serving.spawn(listen::grpc(
-            listeners.grpc,
-            crate::ingest::grpc::router(Arc::clone(&ingest)),
-            config.max_streams,
-            intake.clone(),
-        ));
-        serving.spawn(listen::http(
-            listeners.otlp_http,
-            crate::ingest::http::router(Arc::clone(&ingest)),
-            intake.clone(),
-        ));
-        serving.spawn(listen::http(listeners.http, gateway.router(), intake.clone()));
+        let grpc = listen::with_health_and_reflection(crate::ingest::grpc::router(Arc::clone(&ingest)))?;
+        for (name, socket, router) in [
+            ("grpc", listeners.grpc, grpc),
+            ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
+            ("http", listeners.http, gateway.router()),
+        ] {
+            let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
+            serving.spawn(listener.serve(intake.clone()));
+        }
         gateway.set_ready(true);
         tokio::select! {
             () = stop => {}
             Some(ended) = serving.join_next() => {
-                ended.context("a listener panicked")?.context("a listener failed")?;
+                ended.context("a listener panicked")?;
             }
         }
         tracing::info!(grace_period_s = config.grace_period.as_secs(), "draining");

@@ -66,14 +66,25 @@ pub struct Config {
     pub ingest: crate::ingest::Config,
     /// How long each tier lives.
     pub retention: Retention,
-    /// Most concurrent streams of one HTTP/2 connection.
-    pub max_streams: u32,
+    /// Limits of each listener.
+    pub connections: ConnectionLimits,
     /// How long a drain may take.
     pub grace_period: Duration,
     /// Log lines.
     pub log_format: LogFormat,
     /// `RUST_LOG`, or what `DEBUG=fastbreak:*` asks for.
     pub log_filter: String,
+}
+
+/// Bounds on a listener's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Open at once.
+    pub connections: usize,
+    /// Of those, from one address.
+    pub per_address: usize,
+    /// Streams at once of one HTTP/2 connection.
+    pub streams: u32,
 }
 
 /// All mistakes of a configuration.
@@ -100,7 +111,11 @@ impl Config {
             checkpoint: read.duration("checkpoint"),
             ingest: ingest(&mut read),
             retention: retention(&mut read),
-            max_streams: read.parse("max_streams", "a number"),
+            connections: ConnectionLimits {
+                connections: read.parse("max_connections", "a number"),
+                per_address: read.parse("max_connections_per_address", "a number"),
+                streams: read.parse("max_streams", "a number"),
+            },
             grace_period: read.duration("grace_period"),
             log_format: log_format(&mut read),
             log_filter: read.text("log_filter"),

@@ -54,6 +54,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("receive_bytes", "FASTBREAK_RECEIVE_BYTES", "64MiB", "largest body, before and after inflating"),
     setting("in_flight_bytes", "FASTBREAK_IN_FLIGHT_BYTES", "128MiB", "bytes admitted and not yet answered"),
     setting("body_deadline", "FASTBREAK_BODY_DEADLINE", "10s", "how long a body may take to arrive"),
+    setting("max_connections", "FASTBREAK_MAX_CONNECTIONS", "4096", "most connections of one listener"),
+    setting(
+        "max_connections_per_address",
+        "FASTBREAK_MAX_CONNECTIONS_PER_ADDRESS",
+        "256",
+        "most connections of one listener from one address",
+    ),
     setting("max_streams", "FASTBREAK_MAX_STREAMS", "64", "most concurrent streams of one HTTP/2 connection"),
     setting("series_per_service", "FASTBREAK_SERIES_PER_SERVICE", "20000", "most series of one service"),
     setting("series_per_metric", "FASTBREAK_SERIES_PER_METRIC", "2000", "most series of one metric of one service"),

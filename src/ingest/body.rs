@@ -17,6 +17,9 @@ const PERMIT_BYTES: usize = 1024;
 /// Deflate cannot do better: a trailer that tells more is damaged.
 const INFLATION_MAX: usize = 1032;
 
+/// How many times the size limit is read and thrown away after a refusal.
+const LINGER_FACTOR: usize = 4;
+
 /// Limits of admission.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -121,6 +124,22 @@ impl Admission {
             check(&joined)?;
         }
         Ok(Admitted { bytes: if joined.is_empty() { first } else { joined.freeze() }, permits })
+    }
+
+    /// Reads on and throws away, within bounds: a sender that is still writing when its connection closes sees a broken
+    /// pipe and sends all of it again, instead of the refusal.
+    pub(super) async fn linger(self, mut body: impl Body<Data = Bytes> + Unpin) {
+        let mut left = self.limits.receive_bytes.saturating_mul(LINGER_FACTOR);
+        let drain = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Late is late.
+        let _late = tokio::time::timeout(self.limits.body_deadline, drain).await;
     }
 
     /// Inflates `body`, holding budget for what comes out.

@@ -22,7 +22,7 @@ pub struct IngestMetrics {
     group_exports: Histogram,
     journal_bytes: Counter,
     /// Bytes admitted and not yet acknowledged.
-    pub in_flight_bytes: Gauge,
+    pub(super) in_flight_bytes: Gauge,
 }
 
 impl Default for IngestMetrics {

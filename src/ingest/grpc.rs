@@ -38,6 +38,7 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
         .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(traces))
         .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", unserved("logs"))
         .route("/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", unserved("profiles"))
+        .fallback(async || Status::unimplemented("there is no such method here").into_http::<Body>())
         .with_state(ingest)
 }
 

@@ -69,15 +69,20 @@ async fn traces(State(ingest): State<Arc<Ingest>>, request: Request) -> Response
 }
 
 async fn export(ingest: &Ingest, signal: Signal, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let Some(format) = Format::of(&parts.headers) else {
         let text = "Content-Type must be application/x-protobuf or application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
     };
     let transport = if format == Format::Json { "http/json" } else { "http/protobuf" };
-    let answer = match take(ingest, signal, format, &parts.headers, body).await {
-        Ok(body) => ingest.export(signal, transport, body).await,
-        Err(refusal) => Err(refusal),
+    let answer = match take(ingest, signal, format, &parts.headers, &mut body).await {
+        Ok(admitted) => ingest.export(signal, transport, admitted).await,
+        Err(refusal) => {
+            if !parts.headers.contains_key(header::EXPECT) {
+                tokio::spawn(ingest.admission.clone().linger(body));
+            }
+            Err(refusal)
+        }
     };
     match answer {
         Ok(ack) => {
@@ -99,7 +104,7 @@ async fn take(
     signal: Signal,
     format: Format,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Admitted, Refusal> {
     let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
     let encoding = Encoding::parse(encoding)?;

@@ -25,7 +25,10 @@ pub(super) fn walk(context: &Context<'_>, body: &[u8]) -> Result<Export, WalkErr
     while let Some((field, value)) = at("ExportMetricsServiceRequest", fields.next_field())? {
         if field == 1 {
             let message = at("resource_metrics", value.bytes(field))?;
-            resource_metrics(context, &mut export, message)?;
+            // Nothing in it: a body of such must cost no more than its bytes.
+            if !message.is_empty() {
+                resource_metrics(context, &mut export, message)?;
+            }
         }
     }
     Ok(export)
@@ -86,17 +89,26 @@ fn count_points(message: &[u8]) -> Result<u64, WireError> {
 fn scope_metrics(walk: &mut Walk<'_>, message: &[u8]) -> Result<(), WalkError> {
     let scope = at("scope_metrics", find(message, 1))?.unwrap_or_default();
     let seed = scope_hash(scope);
-    let mut base: Vec<(Symbol, Symbol)> = walk.resource.labels.to_vec();
-    base.extend(at("scope_metrics.scope", scope_labels(walk.context.registry, scope))?);
-    let base: Arc<[(Symbol, Symbol)]> = base.into();
+    let mut base = None;
     let mut fields = Fields::new(message);
     while let Some((field, value)) = at("scope_metrics", fields.next_field())? {
         if field == 2 {
             let header = at("metrics", value.bytes(field).and_then(Header::read))?;
-            metric(walk, &header, seed, &base)?;
+            let base = match &base {
+                Some(base) => base,
+                None => base.insert(base_labels(walk, scope)?),
+            };
+            metric(walk, &header, seed, base)?;
         }
     }
     Ok(())
+}
+
+/// Labels of resource and scope.
+fn base_labels(walk: &Walk<'_>, scope: &[u8]) -> Result<Arc<[(Symbol, Symbol)]>, WalkError> {
+    let mut base: Vec<(Symbol, Symbol)> = walk.resource.labels.to_vec();
+    base.extend(at("scope_metrics.scope", scope_labels(walk.context.registry, scope))?);
+    Ok(base.into())
 }
 
 /// A `Metric` message, its points not walked yet.
@@ -240,6 +252,8 @@ fn with_series<'p>(
     };
     let raw = std::mem::take(&mut common.attributes);
     match walk.series(metric, raw.bytes()) {
+        // One of those folded into an overflow series has ended, not the overflow series.
+        Ok(found) if common.is_stale() && walk.is_shared(found.slot) => walk.export.accepted += 1,
         Ok(found) if common.is_stale() => walk.push(found.slot, &mut common, |points| points.stale(time)),
         Ok(found) => take(walk, found, time, &mut common),
         Err(AttributeError::Wire(error)) => return Err(error),

@@ -131,7 +131,6 @@ impl Ingest {
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key, signal, export, _admitted: body.permits, reply };
-        self.metrics.in_flight_bytes.set(self.admission.in_flight() as i64);
         self.queue.send(pending).await.map_err(|_| Refusal::unavailable("the server is shutting down"))?;
         answer.await.unwrap_or_else(|_| Err(Refusal::unavailable("the server is shutting down")))
     }
@@ -163,6 +162,11 @@ impl Ingest {
             Signal::Metrics => metrics::walk(&context, body),
             Signal::Traces => traces::walk(&context, body, self.streams.width()),
         }
+    }
+
+    /// Takes the measure of what is in flight, for whoever reads the metrics now.
+    pub fn sample_gauges(&self) {
+        self.metrics.in_flight_bytes.set(self.admission.in_flight() as i64);
     }
 
     /// Ends the open generation, so that it can be flushed.

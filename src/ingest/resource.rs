@@ -47,7 +47,12 @@ pub struct Service {
     /// The metric that last hit a cap.
     pub offender: Mutex<Option<Arc<str>>>,
     per_metric: Mutex<HashMap<u32, u32>>,
+    /// When the sender was last told of a cap.
+    warned_at: std::sync::atomic::AtomicI64,
 }
+
+/// How often a service is told that it is over a cap.
+const WARN_EVERY_MS: TimeMs = 60_000;
 
 impl Service {
     fn new(name: Arc<str>) -> Self {
@@ -60,7 +65,15 @@ impl Service {
             last_seen: std::sync::atomic::AtomicI64::new(0),
             offender: Mutex::default(),
             per_metric: Mutex::default(),
+            warned_at: std::sync::atomic::AtomicI64::new(0),
         }
+    }
+
+    /// True once a minute: tell the sender now.
+    pub(super) fn warns(&self, now: TimeMs) -> bool {
+        let last = self.warned_at.load(Ordering::Relaxed);
+        now - last >= WARN_EVERY_MS
+            && self.warned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Whether one more series of metric `index` is within the caps; takes the place if so.

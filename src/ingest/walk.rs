@@ -31,6 +31,9 @@ pub(super) struct Context<'a> {
     pub(super) started: TimeMs,
 }
 
+/// Marks the series that takes what is past the caps, as OpenTelemetry's SDKs mark theirs.
+const OVERFLOW: &str = "otel.metric.overflow";
+
 /// Labels of a resource and scope, shared by all their points.
 type BasePairs = Arc<[(Symbol, Symbol)]>;
 
@@ -152,14 +155,15 @@ impl<'a> Walk<'a> {
     fn overflow(&mut self, metric: &MetricInScope) -> Slot {
         let service = &self.resource.service;
         let name: Arc<str> = Arc::from(&*metric.entry.metric.name);
-        let warning = format!(
-            "service {:?} has reached its cap of series ({} a metric, {} in all) with metric {name:?}: \
-             new series fold into otel.metric.overflow",
-            service.name, self.context.caps.per_metric, self.context.caps.per_service
-        );
-        self.export.rejects.warn(warning);
+        if service.warns(self.context.now) {
+            self.export.rejects.warn(format!(
+                "service {:?} has reached its cap of series ({} a metric, {} in all) with metric {name:?}: \
+                 new series fold into otel.metric.overflow",
+                service.name, self.context.caps.per_metric, self.context.caps.per_service
+            ));
+        }
         *service.offender.lock() = Some(name);
-        let labels = Labels::of(&[("service.name", &*service.name), ("otel.metric.overflow", "true")]);
+        let labels = Labels::of(&[("service.name", &*service.name), (OVERFLOW, "true")]);
         let entry = overflow_metric(self.context.registry, &metric.entry);
         self.context.registry.series_from_labels(&entry, &labels, false)
     }
@@ -169,6 +173,12 @@ impl<'a> Walk<'a> {
     pub(super) fn is_overflow(&self, metric: &MetricInScope, slot: Slot) -> bool {
         // Gauges and deltas go into the overflow series as they are, so only a changed metric matters.
         self.context.registry.get(slot).is_some_and(|entry| entry.metric.index != metric.entry.index)
+    }
+
+    /// True when other senders' series may share the one in `slot`.
+    pub(super) fn is_shared(&self, slot: Slot) -> bool {
+        let registry = self.context.registry;
+        registry.get(slot).is_some_and(|entry| registry.labels(entry).get(OVERFLOW).is_some())
     }
 
     /// What a cumulative total beyond the cap adds to the overflow series.

@@ -7,6 +7,7 @@ mod bad_input;
 mod durability;
 mod exporters;
 mod ingest;
+mod memory;
 mod redis;
 mod replicas;
 mod support;

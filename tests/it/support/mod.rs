@@ -4,6 +4,7 @@ pub(crate) mod export;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod server;
+pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 

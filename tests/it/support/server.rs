@@ -90,6 +90,13 @@ impl Server {
         rows.first().map(|row| row["value"][1].as_str().unwrap().parse().unwrap())
     }
 
+    /// The most memory that it has held so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
     /// Ends at once, as a crash would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
