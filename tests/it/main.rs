@@ -1,6 +1,7 @@
 //! Integration tests: the real binary, real Postgres, real Redis, real exporters.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says so by panicking")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod api;
 mod bad_input;

@@ -3,6 +3,7 @@
 pub(crate) mod export;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod rust_exporter;
 pub(crate) mod server;
 pub(crate) mod wire;
 
