@@ -47,14 +47,14 @@
 //! | --- | --- |
 //! | 9 | [`cli`]: arguments and exit codes, one file a subcommand |
 //! | 8 | [`app`]: build, run, drain; the private servers · [`config`]: the table of settings |
-//! | 7 | [`gateway`]: JSON API and page |
+//! | 7 | [`gateway`]: JSON API and page · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
 //! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
 //! | 2 | [`telemetry`]: logs, `/metrics`, the host |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
-//! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words |
+//! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words · [`proto`]: generated from `proto/` |
 
 pub mod cli;
 
@@ -62,6 +62,7 @@ pub mod app;
 pub mod config;
 
 pub mod gateway;
+pub mod grpc;
 
 pub mod ingest;
 
@@ -77,3 +78,4 @@ pub mod telemetry;
 pub mod model;
 
 pub mod error;
+pub mod proto;

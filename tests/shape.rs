@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u8, &[&str])] = &[
     (9, &["cli"]),
     (8, &["app", "config"]),
-    (7, &["gateway"]),
+    (7, &["gateway", "grpc"]),
     (6, &["ingest"]),
     (5, &["query"]),
     (4, &["rollup"]),
     (3, &["storage", "redis"]),
     (2, &["telemetry"]),
     (1, &["model"]),
-    (0, &["error"]),
+    (0, &["error", "proto"]),
 ];
 
 /// Pairs that may look sideways, and why.
@@ -28,9 +28,9 @@ const SIDEWAYS: &[(&str, &str)] = &[
 const WALLS: &[(&str, &[&str])] = &[
     ("diesel", &["storage"]),
     ("diesel_async", &["storage"]),
-    ("prost", &["ingest"]),
+    ("prost", &["ingest", "proto.rs", "grpc"]),
     ("opentelemetry_proto", &["ingest", "app/listen.rs", "cli/demo", "cli/send.rs"]),
-    ("tonic", &["ingest", "error.rs", "app/listen.rs", "cli/demo", "cli/send.rs"]),
+    ("tonic", &["ingest", "grpc", "proto.rs", "error.rs", "app/listen.rs", "cli/demo", "cli/send.rs"]),
     ("axum", &["gateway", "ingest/grpc.rs", "ingest/http.rs", "app/listen.rs"]),
     ("redis", &["redis.rs"]),
     ("opentelemetry_sdk", &["telemetry/otlp.rs", "cli/demo"]),

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::config::ConnectionLimits;
+use crate::grpc::{Rooms, SERVICES, add_services};
 
 /// HTTP/2 windows; the defaults of 64 KiB cost a third more CPU at full load.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -163,21 +164,24 @@ fn connection(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The OTLP services with health and reflection beside them.
-pub(super) fn with_health_and_reflection(otlp: Router) -> anyhow::Result<Router> {
+/// OTLP's services, as reflection names them; its descriptors hold others that are not served here.
+const OTLP_SERVICES: [&str; 2] =
+    ["opentelemetry.proto.collector.metrics.v1.MetricsService", "opentelemetry.proto.collector.trace.v1.TraceService"];
+
+/// The OTLP services with the admin services, health and reflection beside them.
+pub(super) fn with_admin_services(otlp: Router, rooms: Arc<Rooms>) -> anyhow::Result<Router> {
     let reflection = || {
-        let services = ["metrics.v1.MetricsService", "trace.v1.TraceService"];
-        // The descriptors hold services that are not served here.
-        services.iter().fold(
+        OTLP_SERVICES.iter().chain(SERVICES).fold(
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(opentelemetry_proto::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
                 .with_service_name("grpc.health.v1.Health"),
-            |builder, name| builder.with_service_name(format!("opentelemetry.proto.collector.{name}")),
+            |builder, name| builder.with_service_name(*name),
         )
     };
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let routes = Routes::from(otlp)
+    let routes = add_services(Routes::from(otlp), rooms)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

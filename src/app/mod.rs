@@ -22,6 +22,7 @@ use listen::{Listener, ListenerMetrics};
 
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway};
+use crate::grpc::Rooms;
 use crate::ingest::{Ingest, encode_host};
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
@@ -190,7 +191,8 @@ impl App {
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let mut serving = JoinSet::new();
-        let grpc = listen::with_health_and_reflection(crate::ingest::grpc::router(Arc::clone(&ingest)))?;
+        let rooms = Arc::new(rooms(&gateway, &streams));
+        let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
             ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
@@ -227,6 +229,11 @@ impl App {
         tracing::info!(drained, "stopped");
         Ok(drained)
     }
+}
+
+fn rooms(gateway: &Gateway, streams: &Arc<Streams>) -> Rooms {
+    let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
+    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams) }
 }
 
 fn spawn_background(

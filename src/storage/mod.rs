@@ -5,6 +5,7 @@
 
 mod blocks;
 mod connect;
+mod deliveries;
 mod journal;
 mod partitions;
 mod schema;
@@ -19,6 +20,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
 pub use blocks::{BlockKey, BlockPart, Flush, HourToCompact, Tier};
+pub use deliveries::NewDelivery;
 pub use journal::{AppendError, JournalRow};
 pub use partitions::Retention;
 pub use series::{MetricRow, SeriesRow};

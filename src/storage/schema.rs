@@ -69,6 +69,52 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    receivers (id) {
+        id -> Text,
+        kind -> Text,
+        settings -> Jsonb,
+        secrets -> Nullable<Binary>,
+        enabled -> Bool,
+        origin -> Text,
+        revision -> BigInt,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    deliveries (id) {
+        id -> BigInt,
+        notification_id -> Text,
+        receiver_id -> Text,
+        group_key -> Text,
+        notification -> Jsonb,
+        state -> Text,
+        attempts -> Integer,
+        next_attempt_at -> Timestamptz,
+        lease_holder -> Nullable<Text>,
+        lease_epoch -> BigInt,
+        lease_expires_at -> Nullable<Timestamptz>,
+        remote_ref -> Nullable<Text>,
+        created_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    delivery_attempts (delivery_id, number) {
+        delivery_id -> BigInt,
+        number -> Integer,
+        holder -> Text,
+        began_at -> Timestamptz,
+        ended_at -> Timestamptz,
+        outcome -> Text,
+        status -> Nullable<Integer>,
+        detail -> Text,
+    }
+}
+
 use diesel::sql_types::{Array, BigInt, Binary, Text, Timestamptz};
 
 diesel::define_sql_function! {

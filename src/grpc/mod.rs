@@ -1,0 +1,38 @@
+//! The admin services of `fastbreak.v1`: one file a service.
+//!
+//! Layer 7, beside the gateway and never naming it. A service reads its request, asks the rooms below, and answers; what
+//! goes wrong is a status with `google.rpc` details.
+
+mod system;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tonic::service::Routes;
+
+use crate::proto::system_service_server::SystemServiceServer;
+use crate::rollup::Streams;
+
+/// The services served here, by full name.
+pub const SERVICES: &[&str] = &["fastbreak.v1.SystemService"];
+
+/// What the services may use.
+pub struct Rooms {
+    /// Dashboard and API.
+    pub http: SocketAddr,
+    /// OTLP/gRPC and these services.
+    pub grpc: SocketAddr,
+    /// OTLP/HTTP.
+    pub otlp_http: SocketAddr,
+    /// When this process started.
+    pub started: DateTime<Utc>,
+    /// Series and streams.
+    pub streams: Arc<Streams>,
+}
+
+/// Adds the services to `routes`.
+#[must_use]
+pub fn add_services(routes: Routes, rooms: Arc<Rooms>) -> Routes {
+    routes.add_service(SystemServiceServer::new(system::System(rooms)))
+}
