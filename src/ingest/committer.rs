@@ -148,7 +148,11 @@ impl Committer {
                 }
                 Err(AppendError::Duplicate) => group = self.answer_duplicates(group).await,
                 Err(AppendError::Fenced) => self.own = None,
-                Err(AppendError::Unknown(error)) => group = self.look_up(group, error).await,
+                Err(AppendError::Unknown(error)) => {
+                    // It may have held a cut, after which nothing counts as defined.
+                    self.generation += 1;
+                    group = self.look_up(group, error).await;
+                }
                 Err(AppendError::Failed(error)) => {
                     self.refuse_all(group, &error);
                     break;

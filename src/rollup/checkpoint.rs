@@ -130,6 +130,9 @@ fn build(registry: &Registry, width: Width, generation: &Generation) -> Result<(
         }
     }
     flush.series = new_slots.iter().filter_map(|slot| series_row(registry, *slot)).collect();
+    // Two replicas that insert the same ones in another order would wait for each other.
+    flush.series.sort_unstable_by_key(|row| (row.metric_id, row.id));
+    flush.metrics.sort_unstable_by_key(|row| row.id);
     Ok((flush, new_slots.into_iter().collect()))
 }
 

@@ -23,7 +23,7 @@ pub use checkpoint::{CheckpointError, run_flusher};
 pub use compact::{CompactError, Compactor};
 pub use counters::RollupMetrics;
 pub use frame::{FrameError, FrameReader, FrameWriter, Record, Template, TemplateRun};
-pub use head::{Generation, Head, HeadEntry};
+pub use head::{Generation, Head, HeadEntry, RowStep};
 pub use labels::{Interner, LabelPairs, Symbol};
 pub use points::{Point, PointReader, PointWriter, Shape};
 pub use registry::{MetricEntry, Registry, SeriesEntry, Slot};
