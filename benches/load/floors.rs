@@ -34,7 +34,9 @@ const MESSAGE_MAX: usize = 64 << 20;
 pub(crate) async fn serve(name: &str, address: &str) {
     let router = match name {
         "raw" => {
-            let handler = || post(async |request: Request| grpc(BytesCodec).unary(Drop::<Bytes, Bytes>::default(), request).await);
+            let handler = || {
+                post(async |request: Request| grpc(BytesCodec).unary(Drop::<Bytes, Bytes>::default(), request).await)
+            };
             Router::new().route(METRICS, handler()).route(TRACES, handler())
         }
         "prost" => Router::new()

@@ -41,7 +41,8 @@ fn main() {
     } else {
         Effort { seconds: 5, repetitions: 5, many: 1_000_000 }
     };
-    let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
     process::take_core_one();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");

@@ -115,7 +115,11 @@ impl Payload {
 }
 
 fn attribute(key: &str, value: String) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(Value::StringValue(value)) }), ..Default::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(Value::StringValue(value)) }),
+        ..Default::default()
+    }
 }
 
 fn resource() -> Option<Resource> {
@@ -216,7 +220,8 @@ fn spans() -> Vec<u8> {
             ..Span::default()
         }
     };
-    let scope_spans = vec![ScopeSpans { scope: scope(), spans: (0..SPANS).map(one).collect(), ..ScopeSpans::default() }];
+    let scope_spans =
+        vec![ScopeSpans { scope: scope(), spans: (0..SPANS).map(one).collect(), ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { resource: resource(), scope_spans, ..ResourceSpans::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }

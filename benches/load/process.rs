@@ -21,7 +21,13 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `program` on core 0; the generator has core 1.
-    pub(crate) fn start(name: &str, program: &Path, arguments: &[&str], environment: &[(&str, &str)], address: &str) -> Self {
+    pub(crate) fn start(
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        address: &str,
+    ) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(program).args(arguments).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -108,7 +114,8 @@ fn descendants(root: u32) -> Vec<u32> {
 
 /// Puts this process on core 1.
 pub(crate) fn take_core_one() {
-    let done = Command::new("taskset").args(["-acp", "1", &std::process::id().to_string()]).stdout(Stdio::null()).status();
+    let done =
+        Command::new("taskset").args(["-acp", "1", &std::process::id().to_string()]).stdout(Stdio::null()).status();
     assert!(done.is_ok_and(|status| status.success()), "taskset (util-linux) pins processes");
 }
 

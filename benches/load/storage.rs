@@ -48,15 +48,21 @@ async fn stored_hour(kind: Kind, width: u64) -> f64 {
     let (client, connection) = tokio_postgres::connect(&field.database_url, tokio_postgres::NoTls).await.expect("ours");
     tokio::spawn(connection);
     let date = format!("to_timestamp({})", hour / SECOND);
-    let rows = format!("FROM blocks b JOIN metrics m ON m.id = b.metric_id WHERE m.name LIKE 'bench.%' AND tier = 0 AND starts_at = {date}");
+    let rows = format!(
+        "FROM blocks b JOIN metrics m ON m.id = b.metric_id WHERE m.name LIKE 'bench.%' AND tier = 0 AND starts_at = {date}"
+    );
     let settled = format!("SELECT coalesce(sum(series_count) FILTER (WHERE compacted), 0)::bigint {rows}");
     let began = Instant::now();
-    while client.query_one(&settled, &[]).await.expect("answers").get::<_, i64>(0) < i64::from(INSTANCES * SERIES_PER_INSTANCE) {
+    while client.query_one(&settled, &[]).await.expect("answers").get::<_, i64>(0)
+        < i64::from(INSTANCES * SERIES_PER_INSTANCE)
+    {
         assert!(began.elapsed() < PATIENCE, "the hour was not compacted");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     // Into a table of its own, as the rows of that hour would lie after a vacuum.
-    let weigh = format!("CREATE TABLE weighed (LIKE blocks INCLUDING INDEXES INCLUDING STORAGE); INSERT INTO weighed SELECT b.* {rows}");
+    let weigh = format!(
+        "CREATE TABLE weighed (LIKE blocks INCLUDING INDEXES INCLUDING STORAGE); INSERT INTO weighed SELECT b.* {rows}"
+    );
     client.batch_execute(&weigh).await.expect("may create");
     let bytes = client.query_one("SELECT pg_total_relation_size('weighed')", &[]).await.expect("answers");
     bytes.get::<_, i64>(0) as f64 / f64::from(INSTANCES * SERIES_PER_INSTANCE)

@@ -20,7 +20,7 @@ fn view(service: &Service) -> Value {
         "rejected": count(&service.rejected),
         "folded": count(&service.folded),
         "lastSeen": DateTime::from_timestamp_millis(service.last_seen.load(Ordering::Relaxed)),
-        "overCapMetric": *service.offender.lock(),
+        "overCap": service.offender.lock().as_ref().map(|o| json!({ "metric": o.metric, "attribute": o.attribute })),
     })
 }
 

@@ -258,8 +258,13 @@ impl Committer {
     }
 
     fn acknowledge(&self, pending: Pending, duplicate: bool) {
-        let Pending { signal, export, reply, .. } = pending;
+        let Pending { signal, mut export, reply, .. } = pending;
         self.metrics.acknowledged(signal, &export, duplicate);
+        if duplicate {
+            export.settle_duplicate();
+        } else {
+            export.settle();
+        }
         let ack = Ack { accepted: export.accepted, rejects: export.rejects, duplicate };
         // A caller that has gone will send again; the key makes that harmless.
         let _gone = reply.send(Ok(ack));
@@ -320,5 +325,5 @@ fn without_twins(group: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
 }
 
 fn size(pending: &Pending) -> usize {
-    pending.export.sections.iter().map(|section| section.points.len()).sum()
+    pending.export.defined_bytes + pending.export.sections.iter().map(|section| section.points.len()).sum::<usize>()
 }

@@ -8,12 +8,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::attributes::AttributeError;
 use super::export::{Export, WalkError, at};
-use super::points::{self, Common, Number, millis};
+use super::memo::Found;
+use super::overflow::Total;
+use super::points::{self, Common, Number, RawAttributes, millis};
 use super::reject::RejectReason;
 use super::resource::{scope_hash, scope_labels};
 use super::walk::{Context, MetricInScope, Walk, with_resource};
 use super::wire::{Fields, WireError};
-use crate::model::{Metric, MetricKind, Run, Temporality};
+use crate::model::{Metric, MetricKind, Run, Temporality, TimeMs};
 use crate::rollup::{Shape, Symbol};
 
 const NAME_MAX: usize = 255;
@@ -204,8 +206,14 @@ fn metric(
             return Ok(());
         }
     };
-    let description = String::from_utf8_lossy(header.description);
-    let entry = walk.context.registry.metric(identity, &description);
+    let registry = walk.context.registry;
+    let known = registry.metric_by_id(identity.id());
+    if known.is_none() && !walk.resource.service.admit_metric() {
+        let n = at("metrics.data", header.points())?;
+        walk.export.rejects.add(RejectReason::MetricCount, n, &identity.name);
+        return Ok(());
+    }
+    let entry = known.unwrap_or_else(|| registry.metric(identity, &String::from_utf8_lossy(header.description)));
     let metric = MetricInScope {
         shape: Shape::of(&entry.metric),
         entry,
@@ -234,6 +242,14 @@ fn metric(
     Ok(())
 }
 
+/// A point whose series is found.
+struct Place<'p> {
+    found: Found,
+    time: TimeMs,
+    /// Its raw identity.
+    raw: RawAttributes<'p>,
+}
+
 /// Finds the series of a point and hands it to `take`, or counts why not.
 #[inline]
 fn with_series<'p>(
@@ -241,7 +257,7 @@ fn with_series<'p>(
     metric: &MetricInScope,
     mut common: Common<'p>,
     checked: Result<(), RejectReason>,
-    take: impl FnOnce(&mut Walk<'_>, super::walk::Found, i64, &mut Common<'p>),
+    take: impl FnOnce(&mut Walk<'_>, Place<'p>, &mut Common<'p>) -> Result<(), RejectReason>,
 ) -> Result<(), WireError> {
     let time = match checked.and_then(|()| walk.check_time(&common)) {
         Ok(time) => time,
@@ -251,13 +267,22 @@ fn with_series<'p>(
         }
     };
     let raw = std::mem::take(&mut common.attributes);
-    match walk.series(metric, raw.bytes()) {
+    let taken = match walk.series(metric, raw.bytes()) {
         // One of those folded into an overflow series has ended, not the overflow series.
-        Ok(found) if common.is_stale() && walk.is_shared(found.slot) => walk.export.accepted += 1,
-        Ok(found) if common.is_stale() => walk.push(found.slot, &mut common, |points| points.stale(time)),
-        Ok(found) => take(walk, found, time, &mut common),
+        Ok(found) if common.is_stale() && found.folded => {
+            walk.export.accepted += 1;
+            Ok(())
+        }
+        Ok(found) if common.is_stale() => {
+            walk.push(found.slot, &mut common, |points| points.stale(time));
+            Ok(())
+        }
+        Ok(found) => take(walk, Place { found, time, raw }, &mut common),
         Err(AttributeError::Wire(error)) => return Err(error),
-        Err(AttributeError::Rejected(reason)) => walk.reject(metric, reason),
+        Err(AttributeError::Rejected(reason)) => Err(reason),
+    };
+    if let Err(reason) = taken {
+        walk.reject(metric, reason);
     }
     Ok(())
 }
@@ -265,8 +290,12 @@ fn with_series<'p>(
 #[inline]
 fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Result<(), WireError> {
     let Number { common, value } = point;
-    let stale = common.is_stale();
-    let checked = if stale || metric.entry.metric.kind == MetricKind::Gauge {
+    let value = if common.is_stale() { 0.0 } else { value.unwrap_or(f64::NAN) };
+    let checked = if common.is_stale() {
+        Ok(())
+    } else if point.value.is_none() {
+        Err(RejectReason::NoValue)
+    } else if metric.entry.metric.kind == MetricKind::Gauge {
         Ok(())
     } else if !value.is_finite() {
         Err(RejectReason::NotFinite)
@@ -276,15 +305,22 @@ fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Res
         Ok(())
     };
     let start = millis(common.start);
-    with_series(walk, metric, common, checked, |walk, found, time, common| {
-        if metric.shape != Shape::Counter {
-            walk.push(found.slot, common, |points| points.value(time, value));
-        } else if walk.is_overflow(metric, found.slot) {
-            let added = walk.difference(found.entry, Run { start, time, value });
-            walk.push(found.slot, common, |points| points.value(time, added));
-        } else {
+    with_series(walk, metric, common, checked, |walk, Place { found, time, raw }, common| {
+        if !found.folded && metric.shape == Shape::Counter {
             walk.push(found.slot, common, |points| points.total(Run { start, time, value }));
+            return Ok(());
         }
+        let mut value = value;
+        if found.folded {
+            walk.count_folded();
+            if metric.shape == Shape::Counter {
+                let added = walk.difference(raw.bytes(), metric, start, Total::Value(value));
+                let Some(Total::Value(added)) = added else { return Err(RejectReason::SeriesCap) };
+                value = added;
+            }
+        }
+        walk.push(found.slot, common, |points| points.value(time, value));
+        Ok(())
     })
 }
 
@@ -295,12 +331,24 @@ fn distribution(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::Dist
         Err(reason) if !common.is_stale() => Err(*reason),
         _ => Ok(()),
     };
-    with_series(walk, metric, common, checked, |walk, found, time, common| {
-        let Ok(histogram) = histogram else { return };
-        walk.push(found.slot, common, |points| match metric.shape {
-            Shape::Histogram => points.histogram(time, &histogram),
-            _ => points.histogram_total(start, time, &histogram),
-        });
+    with_series(walk, metric, common, checked, |walk, Place { found, time, raw }, common| {
+        let Ok(histogram) = histogram else { return Ok(()) };
+        if !found.folded {
+            walk.push(found.slot, common, |points| match metric.shape {
+                Shape::Histogram => points.histogram(time, &histogram),
+                _ => points.histogram_total(start, time, &histogram),
+            });
+            return Ok(());
+        }
+        walk.count_folded();
+        let mut added = Box::new(histogram);
+        if metric.shape == Shape::HistogramRuns {
+            let difference = walk.difference(raw.bytes(), metric, start, Total::Histogram(added));
+            let Some(Total::Histogram(difference)) = difference else { return Err(RejectReason::SeriesCap) };
+            added = difference;
+        }
+        walk.push(found.slot, common, |points| points.histogram(time, &added));
+        Ok(())
     })
 }
 
@@ -310,8 +358,12 @@ fn summary(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::SummaryPo
         Err(reason) if !common.is_stale() => Err(*reason),
         _ => Ok(()),
     };
-    with_series(walk, metric, common, checked, |walk, found, _, common| {
-        let Ok(summary) = summary else { return };
+    with_series(walk, metric, common, checked, |walk, Place { found, .. }, common| {
+        let Ok(summary) = summary else { return Ok(()) };
+        if found.folded {
+            return Err(RejectReason::SeriesCap);
+        }
         walk.push(found.slot, common, |points| points.summary(&summary));
+        Ok(())
     })
 }

@@ -16,12 +16,14 @@ pub mod http;
 mod json;
 mod memo;
 mod metrics;
+mod overflow;
 mod own;
 mod points;
 mod refusal;
 mod reject;
 mod resource;
 mod response;
+mod service;
 mod traces;
 mod walk;
 mod wire;
@@ -41,7 +43,7 @@ pub use json::{JsonError, metrics_to_wire, traces_to_wire};
 pub use own::encode_host;
 pub use refusal::{Refusal, RefusalKind};
 pub use reject::{REASONS, RejectReason, Rejects};
-pub use resource::{SeriesCaps, Service};
+pub use service::{Offender, SeriesCaps, Service};
 pub use traces::SPAN_METRIC;
 pub use wire::WireError;
 
@@ -123,10 +125,12 @@ impl Ingest {
             return Err(Refusal::unavailable("the database is not available"));
         }
         let key = xxh3_128_with_seed(&body.bytes, self.seed ^ signal as u64).to_le_bytes();
-        let export = self.walk(signal, &body.bytes).map_err(|e| Refusal::of(RefusalKind::Malformed, e.to_string()))?;
+        let mut export =
+            self.walk(signal, &body.bytes).map_err(|e| Refusal::of(RefusalKind::Malformed, e.to_string()))?;
         if export.sections.is_empty() {
             // Nothing to keep: an empty export, or one refused in all its parts.
             self.metrics.acknowledged(signal, &export, false);
+            export.settle();
             return Ok(Ack { accepted: 0, rejects: export.rejects, duplicate: false });
         }
         let (reply, answer) = oneshot::channel();

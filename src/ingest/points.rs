@@ -94,7 +94,7 @@ fn exemplar(message: &[u8]) -> Result<Option<Exemplar>, WireError> {
 #[derive(Default)]
 pub(super) struct Number<'a> {
     pub(super) common: Common<'a>,
-    pub(super) value: f64,
+    pub(super) value: Option<f64>,
 }
 
 pub(super) fn number(message: &[u8]) -> Result<Number<'_>, WireError> {
@@ -106,9 +106,9 @@ pub(super) fn number(message: &[u8]) -> Result<Number<'_>, WireError> {
         match field {
             2 => out.common.start = value.fixed64(field)?,
             3 => out.common.time = value.fixed64(field)?,
-            4 => out.value = value.double(field)?,
+            4 => out.value = Some(value.double(field)?),
             5 => out.common.exemplar(value.bytes(field)?)?,
-            6 => out.value = value.fixed64(field)? as i64 as f64,
+            6 => out.value = Some(value.fixed64(field)? as i64 as f64),
             7 => {
                 value.bytes(field)?;
                 out.common.attributes.add(message, before, fields.remaining());
@@ -244,24 +244,30 @@ pub(super) fn exponential(message: &[u8]) -> Result<Distribution<'_>, WireError>
     Ok(Distribution { common, histogram })
 }
 
-/// One side's buckets, without the empty ones at both ends.
+/// One side's buckets, without the empty ones at both ends; of too many only as many as fit are kept.
 fn side(message: &[u8], too_many: &mut bool) -> Result<ExponentialBuckets, WireError> {
     let mut out = ExponentialBuckets::default();
+    // Empty buckets are counted and written only before a full one: a byte of the body must not become eight here.
+    let (mut empty, mut before) = (0usize, 0u64);
     let mut fields = Fields::new(message);
     while let Some((field, value)) = fields.next_field()? {
         match field {
             1 => out.offset = value.sint32(field)?,
-            2 => repeated_varint(field, value, |n| out.counts.push(n))?,
+            2 => repeated_varint(field, value, |n| match n {
+                0 if out.counts.is_empty() => before += 1,
+                0 => empty += 1,
+                n if out.counts.len() + empty >= MAX_BUCKETS => *too_many |= n > 0,
+                n => {
+                    out.counts.resize(out.counts.len() + std::mem::take(&mut empty), 0);
+                    out.counts.push(n);
+                }
+            })?,
             _ => {}
         }
     }
-    let used = out.counts.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
-    out.counts.truncate(used);
-    let front = out.counts.iter().take_while(|n| **n == 0).count();
-    out.counts.drain(..front);
-    let end = i64::from(out.offset) + front as i64 + out.counts.len() as i64;
-    *too_many |= out.counts.len() > MAX_BUCKETS || i32::try_from(end).is_err();
-    out.offset = out.offset.saturating_add(front as i32);
+    let first = i64::from(out.offset) + before.min(u64::from(u32::MAX)) as i64;
+    *too_many |= i32::try_from(first + out.counts.len() as i64).is_err();
+    out.offset = i32::try_from(first).unwrap_or_default();
     Ok(out)
 }
 
@@ -283,7 +289,7 @@ pub(super) fn summary(message: &[u8]) -> Result<SummaryPoint<'_>, WireError> {
             3 => common.time = value.fixed64(field)?,
             4 => count = value.fixed64(field)?,
             5 => sum = value.double(field)?,
-            6 => quantiles.push(quantile(value)?),
+            6 if quantiles.len() <= MAX_BUCKETS => quantiles.push(quantile(value)?),
             7 => {
                 value.bytes(field)?;
                 common.attributes.add(message, before, fields.remaining());

@@ -14,10 +14,10 @@ use super::export::{Export, WalkError, at};
 use super::metrics::find;
 use super::points::Common;
 use super::reject::RejectReason;
-use super::walk::{Context, MetricInScope, Walk, with_resource};
+use super::walk::{Context, MetricInScope, OwnLabels, Walk, with_resource};
 use super::wire::{Fields, WireError};
 use crate::model::{Exemplar, Histogram, Metric, MetricKind, Temporality, TimeMs, Width};
-use crate::rollup::{LabelPairs, Shape, Slot};
+use crate::rollup::{Shape, Slot};
 
 /// The metric that spans feed, named as the collector's span-metrics connector does; in seconds.
 pub const SPAN_METRIC: &str = "traces.span.metrics.duration";
@@ -201,22 +201,20 @@ impl Span<'_> {
         hasher.digest128()
     }
 
-    fn label_pairs(&self, walk: &Walk<'_>) -> Result<LabelPairs, AttributeError> {
-        let interner = &walk.context.registry.interner;
+    fn labels(&self) -> Result<OwnLabels<'_>, AttributeError> {
         let name = String::from_utf8_lossy(self.name);
         let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
-        let mut pairs = vec![
-            (interner.intern("span.name"), interner.intern(name)),
-            (interner.intern("span.kind"), interner.intern(kind_name(self.kind))),
-            (interner.intern("status.code"), interner.intern(status_name(self.status))),
+        let mut labels: OwnLabels<'_> = vec![
+            ("span.name".into(), name.to_owned()),
+            ("span.kind".into(), kind_name(self.kind).to_owned()),
+            ("status.code".into(), status_name(self.status).to_owned()),
         ];
         for (label, any) in &self.labels {
-            let name = interner.intern(label);
-            if !pairs.iter().any(|(known, _)| *known == name) {
-                pairs.push((name, interner.intern(&attributes::text(any)?)));
+            if !labels.iter().any(|(known, _)| known == label) {
+                labels.push(((*label).into(), attributes::text(any)?));
             }
         }
-        Ok(pairs.into())
+        Ok(labels)
     }
 }
 
@@ -266,9 +264,13 @@ impl Sums {
             }
         };
         let hash = span.identity(self.metric.seed);
-        let found = walk.series_with(&self.metric, hash, |walk| span.label_pairs(walk));
-        let slot = match found {
-            Ok(found) => found.slot,
+        let slot = match walk.series_with(&self.metric, hash, || span.labels()) {
+            Ok(found) => {
+                if found.folded {
+                    walk.count_folded();
+                }
+                found.slot
+            }
             Err(AttributeError::Wire(error)) => return Err(error),
             Err(AttributeError::Rejected(reason)) => {
                 walk.export.rejects.add(reason, 1, &String::from_utf8_lossy(span.name));

@@ -235,7 +235,12 @@ impl Streams {
             stream.head.forget_flushed(row.cursor_seq);
         }
         if let Some(row) = self.storage.stream_take_over(&self.holder).await? {
-            tracing::info!(stream = row.id, epoch = row.epoch, rows = row.last_seq - row.cursor_seq, "stream taken over");
+            tracing::info!(
+                stream = row.id,
+                epoch = row.epoch,
+                rows = row.last_seq - row.cursor_seq,
+                "stream taken over"
+            );
             self.fold(&row).await?;
         }
         Ok(())

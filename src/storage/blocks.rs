@@ -241,11 +241,8 @@ impl Storage {
             };
             let (mut ids, mut payloads) = (Vec::new(), Vec::new());
             for span in spans {
-                let found: Vec<(i64, Vec<u8>)> = of_span(*span)
-                    .select((blocks::id, blocks::payload))
-                    .order(blocks::id)
-                    .load(conn)
-                    .await?;
+                let found: Vec<(i64, Vec<u8>)> =
+                    of_span(*span).select((blocks::id, blocks::payload)).order(blocks::id).load(conn).await?;
                 let (span_ids, span_payloads): (Vec<i64>, Vec<Vec<u8>>) = found.into_iter().unzip();
                 ids.push(span_ids);
                 payloads.push(span_payloads);
