@@ -12,6 +12,10 @@ demo: ## Send real OTLP from a small shop to the server that `make run` started
 test: deps lint ## Everything that CI checks
 	$(CARGO) test --workspace
 
+bench: deps ## Tables of ratios, floors and peers beside us; see benches/README.md
+	./benches/install-peers.sh
+	$(CARGO) bench --bench load
+
 lint: ## Format, clippy as errors, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

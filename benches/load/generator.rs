@@ -38,6 +38,20 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    fn note(&mut self, answer: Result<(), String>, items: u64, took: Duration) {
+        self.exports += 1;
+        match answer {
+            Ok(()) => {
+                self.items += items;
+                self.latencies.push(took.as_secs_f64());
+            }
+            Err(error) => {
+                self.errors += 1;
+                self.first_error = error;
+            }
+        }
+    }
+
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         let at = ((self.latencies.len() as f64 * q) as usize).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(at).copied().unwrap_or(f64::NAN)
@@ -92,7 +106,6 @@ impl<'a> Generator<'a> {
         let workers = (0..CONNECTIONS * IN_FLIGHT_PER_CONNECTION).map(|worker| {
             let (outcome, more) = (Rc::clone(&outcome), &more);
             async move {
-                let client = &self.clients[worker % CONNECTIONS];
                 while more(self) {
                     let number = self.next.replace(self.next.get() + 1);
                     if let Some(rate) = per_second {
@@ -101,19 +114,8 @@ impl<'a> Generator<'a> {
                     }
                     let request = self.request(number);
                     let sent = Instant::now();
-                    let answer = send(client, request).await;
-                    let mut outcome = outcome.borrow_mut();
-                    outcome.exports += 1;
-                    match answer {
-                        Ok(()) => {
-                            outcome.items += self.payload.items;
-                            outcome.latencies.push(sent.elapsed().as_secs_f64());
-                        }
-                        Err(error) => {
-                            outcome.errors += 1;
-                            outcome.first_error = error;
-                        }
-                    }
+                    let answer = send(&self.clients[worker % CONNECTIONS], request).await;
+                    outcome.borrow_mut().note(answer, self.payload.items, sent.elapsed());
                 }
             }
         });

@@ -95,7 +95,6 @@ impl Payload {
         let span_start = |i| if self.kind == Kind::Spans { time - duration(i) } else { time / 3_600_000_000_000 };
         put(&self.starts, &span_start);
         put(&self.counters, &|i| turn * (i % 17 + 1));
-        put(&self.gauges, &|i| ((turn * 31 + i * 17) % 1_000) as f64 as u64);
         put(&self.gauges, &|i| f64::from(((turn * 31 + i * 17) % 1_000) as u32).to_bits());
         put(&self.span_ids, &|i| (turn << 16 | i) + 1);
         let name = format!("instance-{instance:08}");
@@ -178,7 +177,7 @@ fn metrics(histograms: usize) -> Vec<u8> {
         let data = if i < histograms {
             let data_points = points.clone().map(|point| histogram(i, point)).collect();
             metric::Data::Histogram(Histogram { data_points, aggregation_temporality: 2 })
-        } else if i % 3 == 0 {
+        } else if i.is_multiple_of(3) {
             let value = number_data_point::Value::AsDouble(f64::from_bits(GAUGE));
             metric::Data::Gauge(Gauge { data_points: points.clone().map(|point| number(i, point, value)).collect() })
         } else {

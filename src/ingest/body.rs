@@ -9,6 +9,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::json::JsonError;
 use super::refusal::{Refusal, RefusalKind};
 
 /// What one permit of the budget stands for.
@@ -16,6 +17,12 @@ const PERMIT_BYTES: usize = 1024;
 
 /// Deflate cannot do better: a trailer that tells more is damaged.
 const INFLATION_MAX: usize = 1032;
+
+/// How much of a zstd body is inflated at once.
+const INFLATE_PIECE: usize = 1 << 20;
+
+/// A JSON array of `1,` becomes nine bytes an element.
+const WIRE_PER_JSON_MAX: usize = 5;
 
 /// How many times the size limit is read and thrown away after a refusal.
 const LINGER_FACTOR: usize = 4;
@@ -142,6 +149,22 @@ impl Admission {
         let _late = tokio::time::timeout(self.limits.body_deadline, drain).await;
     }
 
+    /// Makes wire bytes of JSON, holding budget for what comes out.
+    pub(super) fn transcode(
+        &self,
+        body: Admitted,
+        to_wire: impl FnOnce(&[u8], usize) -> Result<Vec<u8>, JsonError>,
+    ) -> Result<Admitted, Refusal> {
+        let limit = self.limits.receive_bytes;
+        let most = body.bytes.len().saturating_mul(WIRE_PER_JSON_MAX).min(limit);
+        let permit = self.take(most)?;
+        match to_wire(&body.bytes, most) {
+            Ok(wire) => Ok(Admitted { bytes: wire.into(), permits: vec![permit] }),
+            Err(JsonError::TooLarge) => Err(too_large(most, limit)),
+            Err(error) => Err(Refusal::of(RefusalKind::Malformed, error.to_string())),
+        }
+    }
+
     /// Inflates `body`, holding budget for what comes out.
     pub(super) fn inflate(&self, encoding: Encoding, body: Admitted) -> Result<Admitted, Refusal> {
         let limit = self.limits.receive_bytes;
@@ -217,13 +240,26 @@ fn unzstd(body: &[u8], limit: usize, take: Take<'_>) -> Result<(Vec<u8>, OwnedSe
     if told > limit as u64 {
         return Err(too_large(told as usize, limit));
     }
+    let mut permit = take(told as usize)?;
     let mut out = Vec::with_capacity(told as usize);
-    zstd::Decoder::new(body).map_err(damaged)?.take(limit as u64 + 1).read_to_end(&mut out).map_err(damaged)?;
-    if out.len() > limit {
-        return Err(too_large(out.len(), limit));
+    let mut decoder = zstd::Decoder::new(body).map_err(damaged)?;
+    // Not every frame tells its size: budget is taken for each piece before it is inflated.
+    loop {
+        let mut next = [0];
+        if decoder.read(&mut next).map_err(damaged)? == 0 {
+            return Ok((out, permit));
+        }
+        let mut piece = (told as usize).saturating_sub(out.len());
+        if piece == 0 {
+            piece = INFLATE_PIECE;
+            permit.merge(take(piece)?);
+        }
+        out.extend_from_slice(&next);
+        (&mut decoder).take(piece as u64 - 1).read_to_end(&mut out).map_err(damaged)?;
+        if out.len() > limit {
+            return Err(too_large(out.len(), limit));
+        }
     }
-    let permit = take(out.len())?;
-    Ok((out, permit))
 }
 
 #[cfg(test)]

@@ -25,8 +25,12 @@ pub(super) const QUEUE: usize = 1_024;
 const GROUP_EXPORTS: usize = 512;
 /// Encoded bytes in one group, beyond which no export is added.
 const GROUP_BYTES: usize = 4 << 20;
-/// How long exports are refused at once after the database failed.
+/// How long exports are refused at once after the database failed; then one is let through to try.
 const BREAKER: Duration = Duration::from_millis(500);
+/// How long that one may take before the next is let through.
+const PROBE_FOR: Duration = Duration::from_secs(15);
+/// How long an append may take before its outcome counts as unknown.
+const APPEND_FOR: Duration = Duration::from_secs(10);
 /// How long an append of unknown outcome is looked up.
 const LOOK_UP_FOR: Duration = Duration::from_secs(3);
 
@@ -74,9 +78,16 @@ impl Signals {
         self.wake.notify_one();
     }
 
-    /// True while the database is known to be away.
+    /// True while the database is known to be away. Once the pause is over one caller is told false, and finds out.
     pub(super) fn is_broken(&self) -> bool {
-        (self.started.elapsed().as_millis() as u64) < self.broken_until.load(Ordering::Relaxed)
+        let until = self.broken_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return false;
+        }
+        let now = self.started.elapsed();
+        let next = (now + PROBE_FOR).as_millis() as u64;
+        (now.as_millis() as u64) < until
+            || self.broken_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
     }
 
     fn open_breaker(&self) {
@@ -187,7 +198,9 @@ impl Committer {
         let (frame, defines, row) = self.encode(&stream, group, cut, generation);
         let keys: Vec<[u8; 16]> = group.iter().map(|pending| pending.key).collect();
         let began = Instant::now();
-        let seq = self.streams.storage().journal_append(stream.id(), epoch, &keys, &frame).await?;
+        let append = self.streams.storage().journal_append(stream.id(), epoch, &keys, &frame);
+        let late = |_| AppendError::Unknown(StorageError::late(APPEND_FOR));
+        let seq = tokio::time::timeout(APPEND_FOR, append).await.map_err(late)??;
         self.metrics.committed(group.len(), frame.len(), began.elapsed());
         if cut {
             self.generation = generation;

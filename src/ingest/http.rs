@@ -117,12 +117,10 @@ async fn take(
     if format == Format::Protobuf {
         return Ok(body);
     }
-    let wire = match signal {
-        Signal::Metrics => json::metrics_to_wire(&body.bytes),
-        Signal::Traces => json::traces_to_wire(&body.bytes),
-    };
-    let bytes = wire.map_err(|error| Refusal::of(RefusalKind::Malformed, error.to_string()))?.into();
-    Ok(Admitted { bytes, permits: body.permits })
+    ingest.admission.transcode(body, |json, limit| match signal {
+        Signal::Metrics => json::metrics_to_wire(json, limit),
+        Signal::Traces => json::traces_to_wire(json, limit),
+    })
 }
 
 fn failure(format: Format, refusal: &Refusal) -> Response {

@@ -31,6 +31,7 @@ mod wire;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -135,7 +136,10 @@ impl Ingest {
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key, signal, export, _admitted: body.permits, reply };
-        self.queue.send(pending).await.map_err(|_| Refusal::unavailable("the server is shutting down"))?;
+        self.queue.try_send(pending).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::unavailable(format!("{} exports wait already", committer::QUEUE)),
+            TrySendError::Closed(_) => Refusal::unavailable("the server is shutting down"),
+        })?;
         answer.await.unwrap_or_else(|_| Err(Refusal::unavailable("the server is shutting down")))
     }
 

@@ -11,6 +11,8 @@ pub type WindowStart = u32;
 pub struct Width(u32);
 
 impl Width {
+    /// The least width, which all others are multiples of.
+    pub const SECOND: Self = Self(1);
     /// The default width of ingest windows.
     pub const TEN_SECONDS: Self = Self(10);
     /// The width of the second tier.

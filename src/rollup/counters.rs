@@ -17,6 +17,7 @@ pub struct RollupMetrics {
     checkpoint_bytes: Counter,
     checkpoint_failures: Counter,
     compacted_blocks: Counter,
+    compaction_failures: Counter,
     /// Streams known here, our own among them.
     pub streams: Gauge,
     /// Series known here.
@@ -34,6 +35,7 @@ impl Default for RollupMetrics {
             checkpoint_bytes: Counter::default(),
             checkpoint_failures: Counter::default(),
             compacted_blocks: Counter::default(),
+            compaction_failures: Counter::default(),
             streams: Gauge::default(),
             series: Gauge::default(),
             head_windows: Gauge::default(),
@@ -52,6 +54,7 @@ impl RollupMetrics {
         registry.register("checkpoint_bytes", "Bytes of those blocks", self.checkpoint_bytes.clone());
         registry.register("checkpoint_failures", "Checkpoints to be tried again", self.checkpoint_failures.clone());
         registry.register("compacted_blocks", "Blocks written by compaction", self.compacted_blocks.clone());
+        registry.register("compaction_failures", "Spans that could not be rewritten", self.compaction_failures.clone());
         registry.register("streams", "Streams known here", self.streams.clone());
         registry.register("series", "Series known here", self.series.clone());
         registry.register("head_windows", "Windows in memory, not yet in blocks", self.head_windows.clone());
@@ -69,6 +72,10 @@ impl RollupMetrics {
 
     pub(super) fn checkpoint_failed(&self) {
         self.checkpoint_failures.inc();
+    }
+
+    pub(super) fn compaction_failed(&self) {
+        self.compaction_failures.inc();
     }
 
     pub(super) fn compacted(&self, blocks: usize) {

@@ -66,6 +66,12 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// No answer within `waited`.
+    #[must_use]
+    pub fn late(waited: Duration) -> Self {
+        Self::Unavailable(format!("no answer within {} s", waited.as_secs()).into())
+    }
+
     /// True when trying again can help.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
