@@ -52,6 +52,7 @@ pub(crate) async fn serve(name: &str, address: &str) {
         tokio::spawn(async move {
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http2().initial_stream_window_size(1 << 20).initial_connection_window_size(8 << 20);
+            builder.http2().max_frame_size(256 << 10);
             let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
         });
     }

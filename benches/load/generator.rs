@@ -108,10 +108,7 @@ impl<'a> Generator<'a> {
             async move {
                 while more(self) {
                     let number = self.next.replace(self.next.get() + 1);
-                    if let Some(rate) = per_second {
-                        let due = Duration::from_secs_f64((number - first) as f64 / rate);
-                        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-                    }
+                    pace(per_second, number - first, began).await;
                     let request = self.request(number);
                     let sent = Instant::now();
                     let answer = send(&self.clients[worker % CONNECTIONS], request).await;
@@ -140,6 +137,13 @@ impl<'a> Generator<'a> {
         };
         request.body(Full::new(body)).expect("the parts are sound")
     }
+}
+
+/// Waits until the export number `number` is due.
+async fn pace(per_second: Option<f64>, number: u64, began: Instant) {
+    let Some(rate) = per_second else { return };
+    let due = Duration::from_secs_f64(number as f64 / rate);
+    tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
 }
 
 async fn send(client: &Http, request: http::Request<Full<Bytes>>) -> Result<(), String> {

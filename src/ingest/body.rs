@@ -18,8 +18,11 @@ const PERMIT_BYTES: usize = 1024;
 /// Deflate cannot do better: a trailer that tells more is damaged.
 const INFLATION_MAX: usize = 1032;
 
+/// Room made for a body in pieces, for each byte of its first piece.
+const ROOM_PER_BYTE: usize = 64;
+
 /// How much of a zstd body is inflated at once.
-const INFLATE_PIECE: usize = 1 << 20;
+const INFLATE_PIECE: usize = 64 << 10;
 
 /// A JSON array of `1,` becomes nine bytes an element.
 const WIRE_PER_JSON_MAX: usize = 5;
@@ -76,13 +79,13 @@ impl Admission {
             .map_err(|_| Refusal::unavailable(format!("{} bytes are in flight already", self.in_flight())))
     }
 
-    /// Reads a whole body of at most `limits.receive_bytes` plus `framing`; `check` sees what is there after each piece
-    /// and may refuse early.
+    /// Reads a whole body of at most `limits.receive_bytes` plus `framing`; `check` sees what is there after each piece,
+    /// says how long the whole promises to be, and may refuse early.
     pub(super) async fn read<B>(
         &self,
         body: B,
         framing: usize,
-        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+        check: impl Fn(&[u8]) -> Result<usize, Refusal>,
     ) -> Result<Admitted, Refusal>
     where
         B: Body<Data = Bytes>,
@@ -99,7 +102,7 @@ impl Admission {
         &self,
         body: B,
         framing: usize,
-        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+        check: impl Fn(&[u8]) -> Result<usize, Refusal>,
     ) -> Result<Admitted, Refusal>
     where
         B: Body<Data = Bytes>,
@@ -125,6 +128,9 @@ impl Admission {
                 continue;
             }
             if joined.is_empty() {
+                // A promise is believed as far as it was kept: room costs nothing until it is written to.
+                let promised = check(&first)?.min(first.len().saturating_mul(ROOM_PER_BYTE));
+                joined.reserve(promised.max(so_far));
                 joined.extend_from_slice(&std::mem::take(&mut first));
             }
             joined.extend_from_slice(&data);
@@ -312,7 +318,7 @@ mod tests {
     async fn what_does_not_fit_the_budget_is_refused_with_a_retry() {
         let admission = admission(2 << 20);
         let body = http_body_util::Full::new(Bytes::from(vec![0u8; 1536 << 10]));
-        let refusal = admission.read(body, 0, |_| Ok(())).await.map(|a| a.bytes.len()).expect_err("over budget");
+        let refusal = admission.read(body, 0, |_| Ok(0)).await.map(|a| a.bytes.len()).expect_err("over budget");
         assert_eq!(refusal.kind, RefusalKind::Unavailable);
         assert!(refusal.retry_after.is_some());
         assert_eq!(admission.in_flight(), 0, "the budget is given back");

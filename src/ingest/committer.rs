@@ -218,7 +218,13 @@ impl Committer {
         Ok(())
     }
 
-    fn encode(&self, stream: &Stream, group: &[Pending], cut: bool, generation: u64) -> (Vec<u8>, Defines, LiveRow) {
+    fn encode<'g>(
+        &self,
+        stream: &Stream,
+        group: &'g [Pending],
+        cut: bool,
+        generation: u64,
+    ) -> (Vec<u8>, Defines, LiveRow<'g>) {
         let mut writer = FrameWriter::default();
         let mut defines = Defines::default();
         let mut row = LiveRow { cut, ..LiveRow::default() };
@@ -233,7 +239,7 @@ impl Committer {
                     self.define(&mut writer, &mut defines, stream, template);
                 }
                 writer.points(template.id, &section.points);
-                row.sections.push((Arc::clone(template), section.points.clone()));
+                row.sections.push((Arc::clone(template), section.points.as_slice()));
             }
             if !export.exemplars.is_empty() {
                 writer.exemplars(self.streams.registry(), &export.exemplars);

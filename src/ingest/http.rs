@@ -112,7 +112,7 @@ async fn take(
     if let Some(told) = told.filter(|told| *told > ingest.admission.limits.receive_bytes) {
         return Err(super::body::too_large(told, ingest.admission.limits.receive_bytes));
     }
-    let body = ingest.admission.read(body, 0, |_| Ok(())).await?;
+    let body = ingest.admission.read(body, 0, |_| Ok(told.unwrap_or_default())).await?;
     let body = ingest.admission.inflate(encoding, body)?;
     if format == Format::Protobuf {
         return Ok(body);

@@ -10,7 +10,7 @@ use super::attributes::AttributeError;
 use super::export::{Export, WalkError, at};
 use super::memo::Found;
 use super::overflow::Total;
-use super::points::{self, Common, Number, RawAttributes, millis};
+use super::points::{self, Common, Number, millis};
 use super::reject::RejectReason;
 use super::resource::{scope_hash, scope_labels};
 use super::walk::{Context, MetricInScope, Walk, with_resource};
@@ -235,19 +235,11 @@ fn metric(
             9 => points::explicit(message).and_then(|point| distribution(walk, &metric, point)),
             10 => points::exponential(message).and_then(|point| distribution(walk, &metric, point)),
             11 => points::summary(message).and_then(|point| summary(walk, &metric, point)),
-            _ => points::number(message).and_then(|point| number(walk, &metric, point)),
+            _ => number(walk, &metric, message),
         };
         at("metrics.data.data_points", taken)?;
     }
     Ok(())
-}
-
-/// A point whose series is found.
-struct Place<'p> {
-    found: Found,
-    time: TimeMs,
-    /// Its raw identity.
-    raw: RawAttributes<'p>,
 }
 
 /// Finds the series of a point and hands it to `take`, or counts why not.
@@ -255,29 +247,28 @@ struct Place<'p> {
 fn with_series<'p>(
     walk: &mut Walk<'_>,
     metric: &MetricInScope,
-    mut common: Common<'p>,
+    common: &mut Common<'p>,
     checked: Result<(), RejectReason>,
-    take: impl FnOnce(&mut Walk<'_>, Place<'p>, &mut Common<'p>) -> Result<(), RejectReason>,
+    take: impl FnOnce(&mut Walk<'_>, Found, TimeMs, &mut Common<'p>) -> Result<(), RejectReason>,
 ) -> Result<(), WireError> {
-    let time = match checked.and_then(|()| walk.check_time(&common)) {
+    let time = match checked.and_then(|()| walk.check_time(common)) {
         Ok(time) => time,
         Err(reason) => {
             walk.reject(metric, reason);
             return Ok(());
         }
     };
-    let raw = std::mem::take(&mut common.attributes);
-    let taken = match walk.series(metric, raw.bytes()) {
+    let taken = match walk.series(metric, common.attributes.bytes()) {
         // One of those folded into an overflow series has ended, not the overflow series.
         Ok(found) if common.is_stale() && found.folded => {
             walk.export.accepted += 1;
             Ok(())
         }
         Ok(found) if common.is_stale() => {
-            walk.push(found.slot, &mut common, |points| points.stale(time));
+            walk.push(found.slot, common, |points| points.stale(time));
             Ok(())
         }
-        Ok(found) => take(walk, Place { found, time, raw }, &mut common),
+        Ok(found) => take(walk, found, time, common),
         Err(AttributeError::Wire(error)) => return Err(error),
         Err(AttributeError::Rejected(reason)) => Err(reason),
     };
@@ -288,12 +279,14 @@ fn with_series<'p>(
 }
 
 #[inline]
-fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Result<(), WireError> {
-    let Number { common, value } = point;
-    let value = if common.is_stale() { 0.0 } else { value.unwrap_or(f64::NAN) };
+fn number(walk: &mut Walk<'_>, metric: &MetricInScope, message: &[u8]) -> Result<(), WireError> {
+    let mut point = Number::default();
+    points::number(message, &mut point)?;
+    let Number { mut common, value: told } = point;
+    let value = told.unwrap_or_default();
     let checked = if common.is_stale() {
         Ok(())
-    } else if point.value.is_none() {
+    } else if told.is_none() {
         Err(RejectReason::NoValue)
     } else if metric.entry.metric.kind == MetricKind::Gauge {
         Ok(())
@@ -305,7 +298,7 @@ fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Res
         Ok(())
     };
     let start = millis(common.start);
-    with_series(walk, metric, common, checked, |walk, Place { found, time, raw }, common| {
+    with_series(walk, metric, &mut common, checked, |walk, found, time, common| {
         if !found.folded && metric.shape == Shape::Counter {
             walk.push(found.slot, common, |points| points.total(Run { start, time, value }));
             return Ok(());
@@ -314,7 +307,7 @@ fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Res
         if found.folded {
             walk.count_folded();
             if metric.shape == Shape::Counter {
-                let added = walk.difference(raw.bytes(), metric, start, Total::Value(value));
+                let added = walk.difference(common.attributes.bytes(), metric, start, Total::Value(value));
                 let Some(Total::Value(added)) = added else { return Err(RejectReason::SeriesCap) };
                 value = added;
             }
@@ -325,13 +318,13 @@ fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Res
 }
 
 fn distribution(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::Distribution<'_>) -> Result<(), WireError> {
-    let points::Distribution { common, histogram } = point;
+    let points::Distribution { mut common, histogram } = point;
     let start = millis(common.start);
     let checked = match &histogram {
         Err(reason) if !common.is_stale() => Err(*reason),
         _ => Ok(()),
     };
-    with_series(walk, metric, common, checked, |walk, Place { found, time, raw }, common| {
+    with_series(walk, metric, &mut common, checked, |walk, found, time, common| {
         let Ok(histogram) = histogram else { return Ok(()) };
         if !found.folded {
             walk.push(found.slot, common, |points| match metric.shape {
@@ -343,7 +336,7 @@ fn distribution(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::Dist
         walk.count_folded();
         let mut added = Box::new(histogram);
         if metric.shape == Shape::HistogramRuns {
-            let difference = walk.difference(raw.bytes(), metric, start, Total::Histogram(added));
+            let difference = walk.difference(common.attributes.bytes(), metric, start, Total::Histogram(added));
             let Some(Total::Histogram(difference)) = difference else { return Err(RejectReason::SeriesCap) };
             added = difference;
         }
@@ -353,12 +346,12 @@ fn distribution(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::Dist
 }
 
 fn summary(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::SummaryPoint<'_>) -> Result<(), WireError> {
-    let points::SummaryPoint { common, summary } = point;
+    let points::SummaryPoint { mut common, summary } = point;
     let checked = match &summary {
         Err(reason) if !common.is_stale() => Err(*reason),
         _ => Ok(()),
     };
-    with_series(walk, metric, common, checked, |walk, Place { found, .. }, common| {
+    with_series(walk, metric, &mut common, checked, |walk, found, _, common| {
         let Ok(summary) = summary else { return Ok(()) };
         if found.folded {
             return Err(RejectReason::SeriesCap);

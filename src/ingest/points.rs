@@ -2,8 +2,6 @@
 //!
 //! Field numbers are those of `opentelemetry/proto/metrics/v1/metrics.proto`.
 
-use std::borrow::Cow;
-
 use super::reject::RejectReason;
 use super::wire::{Fields, Value, WireError, repeated_fixed64, repeated_varint};
 use crate::model::{
@@ -19,32 +17,37 @@ pub(super) const fn millis(nanos: u64) -> TimeMs {
     (nanos / 1_000_000) as TimeMs
 }
 
-/// The run of attribute fields of a point, tags included: the raw identity of its series.
+/// The attribute fields of a point, tags included: the raw identity of its series.
 #[derive(Default)]
-pub(super) struct RawAttributes<'a>(Cow<'a, [u8]>);
+pub(super) struct RawAttributes<'a> {
+    run: &'a [u8],
+    /// All of them, when they do not stand together.
+    copied: Vec<u8>,
+}
 
 impl<'a> RawAttributes<'a> {
-    /// Adds the field that was just walked, between `before` and `after` bytes from the end of `message`.
+    /// Adds what was just walked, between `before` and `after` bytes from the end of `message`.
     #[inline]
     fn add(&mut self, message: &'a [u8], before: usize, after: usize) {
-        let (from, to) = (message.len() - before, message.len() - after);
-        let piece = message.get(from..to).unwrap_or_default();
-        if self.0.is_empty() {
-            self.0 = Cow::Borrowed(piece);
-        } else if let Cow::Borrowed(known) = self.0
-            && known.as_ptr_range().end == piece.as_ptr()
-        {
-            // Attribute fields stand together in practice: grow the slice instead of copying.
-            let start = from - known.len();
-            self.0 = Cow::Borrowed(message.get(start..to).unwrap_or_default());
+        let piece = message.get(message.len() - before..message.len() - after).unwrap_or_default();
+        if self.run.is_empty() {
+            self.run = piece;
         } else {
-            self.0.to_mut().extend_from_slice(piece);
+            self.add_apart(piece);
         }
+    }
+
+    #[cold]
+    fn add_apart(&mut self, piece: &[u8]) {
+        if self.copied.is_empty() {
+            self.copied.extend_from_slice(self.run);
+        }
+        self.copied.extend_from_slice(piece);
     }
 
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        if self.copied.is_empty() { self.run } else { &self.copied }
     }
 }
 
@@ -58,7 +61,18 @@ pub(super) struct Common<'a> {
     pub(super) exemplars: Vec<Exemplar>,
 }
 
-impl Common<'_> {
+impl<'a> Common<'a> {
+    /// Takes the attribute fields that stand next, all with the one-byte `tag`.
+    #[inline]
+    fn attributes(&mut self, message: &'a [u8], fields: &mut Fields<'a>, tag: u8) -> Result<(), WireError> {
+        let before = fields.remaining();
+        while fields.peek() == tag {
+            fields.run()?;
+        }
+        self.attributes.add(message, before, fields.remaining());
+        Ok(())
+    }
+
     pub(super) const fn is_stale(&self) -> bool {
         self.flags & NO_RECORDED_VALUE != 0
     }
@@ -97,26 +111,41 @@ pub(super) struct Number<'a> {
     pub(super) value: Option<f64>,
 }
 
-pub(super) fn number(message: &[u8]) -> Result<Number<'_>, WireError> {
-    let mut out = Number::default();
+/// The tags of nearly every number point are a byte each; whatever else there is goes the general way.
+#[inline]
+pub(super) fn number<'a>(message: &'a [u8], out: &mut Number<'a>) -> Result<(), WireError> {
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
-        let Some((field, value)) = fields.next_field()? else { return Ok(out) };
-        match field {
-            2 => out.common.start = value.fixed64(field)?,
-            3 => out.common.time = value.fixed64(field)?,
-            4 => out.value = Some(value.double(field)?),
-            5 => out.common.exemplar(value.bytes(field)?)?,
-            6 => out.value = Some(value.fixed64(field)? as i64 as f64),
-            7 => {
-                value.bytes(field)?;
-                out.common.attributes.add(message, before, fields.remaining());
+        match fields.peek() {
+            0x11 => out.common.start = fields.eight()?,
+            0x19 => out.common.time = fields.eight()?,
+            0x21 => out.value = Some(f64::from_bits(fields.eight()?)),
+            0x31 => out.value = Some(fields.eight()? as i64 as f64),
+            0x3a => out.common.attributes(message, &mut fields, 0x3a)?,
+            _ => {
+                if !number_field(&mut fields, out)? {
+                    return Ok(());
+                }
             }
-            8 => out.common.flags = value.varint(field)?,
-            _ => {}
         }
     }
+}
+
+/// Any field of a number point; false at the end.
+fn number_field<'a>(fields: &mut Fields<'a>, out: &mut Number<'a>) -> Result<bool, WireError> {
+    let Some((field, value)) = fields.next_field()? else { return Ok(false) };
+    match field {
+        2 => out.common.start = value.fixed64(field)?,
+        3 => out.common.time = value.fixed64(field)?,
+        4 => out.value = Some(value.double(field)?),
+        5 => out.common.exemplar(value.bytes(field)?)?,
+        6 => out.value = Some(value.fixed64(field)? as i64 as f64),
+        // Its tag is not one byte: no encoder writes that.
+        7 => return Err(WireError::Type(field)),
+        8 => out.common.flags = value.varint(field)?,
+        _ => {}
+    }
+    Ok(true)
 }
 
 /// A histogram point of either kind, or why it is refused.
@@ -132,7 +161,9 @@ pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
     let (mut counts, mut bounds) = (Vec::new(), Vec::new());
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
+        if fields.peek() == 0x4a {
+            common.attributes(message, &mut fields, 0x4a)?;
+        }
         let Some((field, value)) = fields.next_field()? else { break };
         match field {
             2 => common.start = value.fixed64(field)?,
@@ -142,10 +173,7 @@ pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
             6 => repeated_fixed64(field, value, |n| counts.push(n))?,
             7 => repeated_fixed64(field, value, |bits| bounds.push(f64::from_bits(bits)))?,
             8 => common.exemplar(value.bytes(field)?)?,
-            9 => {
-                value.bytes(field)?;
-                common.attributes.add(message, before, fields.remaining());
-            }
+            9 => return Err(WireError::Type(field)),
             10 => common.flags = value.varint(field)?,
             11 => min = Some(value.double(field)?),
             12 => max = Some(value.double(field)?),
@@ -196,13 +224,12 @@ pub(super) fn exponential(message: &[u8]) -> Result<Distribution<'_>, WireError>
     let mut too_many = false;
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
+        if fields.peek() == 0x0a {
+            common.attributes(message, &mut fields, 0x0a)?;
+        }
         let Some((field, value)) = fields.next_field()? else { break };
         match field {
-            1 => {
-                value.bytes(field)?;
-                common.attributes.add(message, before, fields.remaining());
-            }
+            1 => return Err(WireError::Type(field)),
             2 => common.start = value.fixed64(field)?,
             3 => common.time = value.fixed64(field)?,
             4 => count = value.fixed64(field)?,
@@ -282,7 +309,9 @@ pub(super) fn summary(message: &[u8]) -> Result<SummaryPoint<'_>, WireError> {
     let (mut count, mut sum, mut quantiles) = (0, 0.0, Vec::new());
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
+        if fields.peek() == 0x3a {
+            common.attributes(message, &mut fields, 0x3a)?;
+        }
         let Some((field, value)) = fields.next_field()? else { break };
         match field {
             2 => common.start = value.fixed64(field)?,
@@ -290,10 +319,7 @@ pub(super) fn summary(message: &[u8]) -> Result<SummaryPoint<'_>, WireError> {
             4 => count = value.fixed64(field)?,
             5 => sum = value.double(field)?,
             6 if quantiles.len() <= MAX_BUCKETS => quantiles.push(quantile(value)?),
-            7 => {
-                value.bytes(field)?;
-                common.attributes.add(message, before, fields.remaining());
-            }
+            7 => return Err(WireError::Type(field)),
             8 => common.flags = value.varint(field)?,
             _ => {}
         }

@@ -224,8 +224,8 @@ impl<'a> Walk<'a> {
         self.slots.push(slot);
         write(&mut self.points);
         self.export.accepted += 1;
-        for exemplar in common.exemplars.drain(..) {
-            self.export.exemplars.push((slot, exemplar));
+        if !common.exemplars.is_empty() {
+            self.export.exemplars.extend(common.exemplars.drain(..).map(|exemplar| (slot, exemplar)));
         }
     }
 }

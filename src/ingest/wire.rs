@@ -99,6 +99,29 @@ impl<'a> Fields<'a> {
         Ok(Some((field, value)))
     }
 
+    /// The first byte of the next tag; 0, which is none, at the end.
+    #[inline]
+    pub(crate) fn peek(&self) -> u8 {
+        self.rest.first().copied().unwrap_or_default()
+    }
+
+    /// The value of a field whose tag, a single byte that was looked at, says eight bytes.
+    #[inline]
+    pub(crate) fn eight(&mut self) -> Result<u64, WireError> {
+        let [_tag] = self.array()?;
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// The value of a field whose tag, a single byte that was looked at, says a length and bytes.
+    #[inline]
+    pub(crate) fn run(&mut self) -> Result<&'a [u8], WireError> {
+        let [_tag] = self.array()?;
+        let len = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(WireError::Truncated)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         let (&first, rest) = self.rest.split_first().ok_or(WireError::Truncated)?;

@@ -153,6 +153,7 @@ impl Counter {
     }
 
     /// Folds one point in.
+    #[inline]
     pub fn add(&mut self, run: Run) {
         if run.start == self.first.start {
             if supersedes(&run, &self.first) {
@@ -160,6 +161,11 @@ impl Counter {
             }
             return;
         }
+        self.add_other(run);
+    }
+
+    #[cold]
+    fn add_other(&mut self, run: Run) {
         let more = self.more.get_or_insert_default();
         if run.start < self.first.start {
             more.insert(0, std::mem::replace(&mut self.first, run));

@@ -43,6 +43,7 @@ impl Width {
 
     /// The window that holds `time`; times outside 1970..2106 saturate.
     #[must_use]
+    #[inline]
     pub fn window_of(self, time: TimeMs) -> WindowStart {
         let seconds = u32::try_from(time.div_euclid(1000).max(0)).unwrap_or(u32::MAX);
         seconds - seconds % self.0

@@ -56,11 +56,11 @@ pub enum ReplayError {
 
 /// A group commit as the committer hands it over.
 #[derive(Debug, Default)]
-pub struct LiveRow {
+pub struct LiveRow<'a> {
     /// The generation ends before it.
     pub cut: bool,
     /// Templates and their points.
-    pub sections: Vec<(Arc<Template>, Vec<u8>)>,
+    pub sections: Vec<(Arc<Template>, &'a [u8])>,
     /// Exemplars by series.
     pub exemplars: Vec<(Slot, Exemplar)>,
 }
@@ -104,7 +104,7 @@ impl Stream {
     ///
     /// # Errors
     /// When rows before it cannot be read; nothing of this row is applied then.
-    pub async fn apply_live(&self, seq: i64, row: LiveRow) -> Result<(), ReplayError> {
+    pub async fn apply_live(&self, seq: i64, row: LiveRow<'_>) -> Result<(), ReplayError> {
         if self.head.applied_seq() + 1 < seq {
             self.catch_up(seq - 1).await?;
         }
