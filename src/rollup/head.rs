@@ -10,9 +10,9 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::frame::Template;
-use super::points::{Point, PointReader};
+use super::points::{NumberPoint, Point, PointReader, Shape};
 use super::registry::Slot;
-use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, TimeMs, Width, WindowStart};
+use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, Run, TimeMs, Width, WindowStart};
 
 /// Sealed generations kept after they were flushed, for queries that began before.
 const FLUSHED_KEPT: usize = 2;
@@ -85,16 +85,11 @@ impl Inner {
         for run in &template.runs {
             let log = open.logs.entry(run.metric).or_default();
             for slot in slots.by_ref().take(run.len as usize) {
-                let point = reader.next_point(run.shape)?;
-                let (time, stale) = (time_of(&point), matches!(point, Point::Stale(_)));
-                let window = width.window_of(time) + if stale { width.seconds() } else { 0 };
-                let at = last.get_mut(*slot as usize)?;
-                match log.get_mut(*at as usize).filter(|e| e.slot == *slot && e.window == window) {
-                    Some(entry) => fold(&mut entry.cell, point, run.shape),
-                    None => {
-                        *at = log.len() as u32;
-                        log.push(HeadEntry { slot: *slot, window, cell: cell_of(point, run.shape) });
-                    }
+                let mut place = Place { log, at: last.get_mut(*slot as usize)?, slot: *slot, width };
+                if run.shape.is_number() {
+                    place.number(reader.next_number(run.shape)?, run.shape);
+                } else {
+                    place.point(reader.next_point(run.shape)?, run.shape);
                 }
             }
         }
@@ -232,6 +227,64 @@ impl Head {
     }
 }
 
+/// Where a point of one series goes.
+struct Place<'a> {
+    log: &'a mut Vec<HeadEntry>,
+    /// Where in the log the series' latest entry is, if it is still there.
+    at: &'a mut u32,
+    slot: Slot,
+    width: Width,
+}
+
+impl Place<'_> {
+    /// The cell of the window that holds `time`, if there is one; an ended series has ended by the window after.
+    #[inline]
+    fn cell(&mut self, time: TimeMs, stale: bool) -> (WindowStart, Option<&mut Cell>) {
+        let window = self.width.window_of(time) + if stale { self.width.seconds() } else { 0 };
+        let known = self.log.get_mut(*self.at as usize).filter(|e| e.slot == self.slot && e.window == window);
+        (window, known.map(|entry| &mut entry.cell))
+    }
+
+    #[inline]
+    fn push(&mut self, window: WindowStart, cell: Cell) {
+        *self.at = self.log.len() as u32;
+        self.log.push(HeadEntry { slot: self.slot, window, cell });
+    }
+
+    /// A number, without the detour over the much larger [`Point`].
+    #[inline]
+    fn number(&mut self, NumberPoint { time, start, value }: NumberPoint, shape: Shape) {
+        let (window, cell) = self.cell(time, value.is_none());
+        let new = match (value, cell) {
+            (Some(value), Some(Cell::Counter(counter))) => return counter.add(Run { start, time, value }),
+            (Some(value), Some(Cell::Delta(delta))) => return delta.merge(&Delta { sum: value, count: 1 }),
+            (Some(value), Some(Cell::Gauge(gauge))) => return gauge.merge(&Gauge::one(time, value)),
+            (Some(value), known) => {
+                let new = match shape {
+                    Shape::Counter => Cell::Counter(Counter::one(Run { start, time, value })),
+                    Shape::Delta => Cell::Delta(Delta { sum: value, count: 1 }),
+                    _ => Cell::Gauge(Gauge::one(time, value)),
+                };
+                match known {
+                    Some(known) => return known.merge(&new),
+                    None => new,
+                }
+            }
+            (None, Some(_)) => return,
+            (None, None) => Cell::Stale,
+        };
+        self.push(window, new);
+    }
+
+    fn point(&mut self, point: Point, shape: Shape) {
+        let (window, cell) = self.cell(time_of(&point), matches!(point, Point::Stale(_)));
+        match cell {
+            Some(cell) => fold(cell, point, shape),
+            None => self.push(window, cell_of(point, shape)),
+        }
+    }
+}
+
 const fn time_of(point: &Point) -> TimeMs {
     match point {
         Point::Value(time, _) | Point::Histogram(time, _) | Point::Stale(time) => *time,
@@ -241,9 +294,9 @@ const fn time_of(point: &Point) -> TimeMs {
     }
 }
 
-fn cell_of(point: Point, shape: super::points::Shape) -> Cell {
+fn cell_of(point: Point, shape: Shape) -> Cell {
     match point {
-        Point::Value(_, sum) if shape == super::points::Shape::Delta => Cell::Delta(Delta { sum, count: 1 }),
+        Point::Value(_, sum) if shape == Shape::Delta => Cell::Delta(Delta { sum, count: 1 }),
         Point::Value(time, value) => Cell::Gauge(Gauge::one(time, value)),
         Point::Total(run) => Cell::Counter(Counter::one(run)),
         Point::Histogram(_, histogram) => Cell::Histogram(Box::new(histogram)),
@@ -253,11 +306,8 @@ fn cell_of(point: Point, shape: super::points::Shape) -> Cell {
     }
 }
 
-fn fold(cell: &mut Cell, point: Point, shape: super::points::Shape) {
+fn fold(cell: &mut Cell, point: Point, shape: Shape) {
     match (&mut *cell, point) {
-        (Cell::Counter(counter), Point::Total(run)) => counter.add(run),
-        (Cell::Delta(delta), Point::Value(_, value)) => delta.merge(&Delta { sum: value, count: 1 }),
-        (Cell::Gauge(gauge), Point::Value(time, value)) => gauge.merge(&Gauge::one(time, value)),
         (Cell::Histogram(mine), Point::Histogram(_, histogram)) => mine.merge(&histogram),
         (Cell::HistogramRuns(runs), Point::HistogramTotal(run)) => runs.add(&run),
         (_, point) => cell.merge(&cell_of(point, shape)),

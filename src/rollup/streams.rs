@@ -122,9 +122,10 @@ impl Streams {
         Ok(())
     }
 
-    /// Shares a frame of our stream. Losing it costs other replicas a moment, not an answer.
+    /// Shares a frame of our stream, when there is anyone to share it with. Losing it costs other replicas a moment, not
+    /// an answer.
     pub fn share(&self, stream: i64, seq: i64, frame: Vec<u8>) {
-        if let Some(recent) = self.recent.get() {
+        if let Some(recent) = self.recent.get().filter(|_| self.by_id.read().len() > 1) {
             recent.publish(stream, seq, frame.into());
         }
     }
