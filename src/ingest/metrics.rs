@@ -232,7 +232,7 @@ fn metric(
         }
         let message = at("metrics.data.data_points", value.bytes(field))?;
         let taken = match header.kind {
-            9 => points::explicit(message).and_then(|point| distribution(walk, &metric, point)),
+            9 => points::explicit(message, &mut walk.bounds).and_then(|point| distribution(walk, &metric, point)),
             10 => points::exponential(message).and_then(|point| distribution(walk, &metric, point)),
             11 => points::summary(message).and_then(|point| summary(walk, &metric, point)),
             _ => number(walk, &metric, message),
@@ -251,7 +251,7 @@ fn with_series<'p>(
     checked: Result<(), RejectReason>,
     take: impl FnOnce(&mut Walk<'_>, Found, TimeMs, &mut Common<'p>) -> Result<(), RejectReason>,
 ) -> Result<(), WireError> {
-    let time = match checked.and_then(|()| walk.check_time(common)) {
+    let time = match checked.and_then(|()| walk.check_time(common.time)) {
         Ok(time) => time,
         Err(reason) => {
             walk.reject(metric, reason);

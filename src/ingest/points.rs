@@ -2,6 +2,8 @@
 //!
 //! Field numbers are those of `opentelemetry/proto/metrics/v1/metrics.proto`.
 
+use std::sync::Arc;
+
 use super::reject::RejectReason;
 use super::wire::{Fields, Value, WireError, repeated_fixed64, repeated_varint};
 use crate::model::{
@@ -155,7 +157,9 @@ pub(super) struct Distribution<'a> {
 }
 
 /// A `HistogramDataPoint`.
-pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
+///
+/// Most points of a body have the same bounds: `last` are those of the one before.
+pub(super) fn explicit<'a>(message: &'a [u8], last: &mut Arc<[f64]>) -> Result<Distribution<'a>, WireError> {
     let mut common = Common::default();
     let (mut count, mut sum, mut min, mut max) = (0, 0.0, None, None);
     let (mut counts, mut bounds) = (Vec::new(), Vec::new());
@@ -170,8 +174,8 @@ pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
             3 => common.time = value.fixed64(field)?,
             4 => count = value.fixed64(field)?,
             5 => sum = value.double(field)?,
-            6 => repeated_fixed64(field, value, |n| counts.push(n))?,
-            7 => repeated_fixed64(field, value, |bits| bounds.push(f64::from_bits(bits)))?,
+            6 => repeated_fixed64(field, value, &mut counts, |n| n)?,
+            7 => repeated_fixed64(field, value, &mut bounds, f64::from_bits)?,
             8 => common.exemplar(value.bytes(field)?)?,
             9 => return Err(WireError::Type(field)),
             10 => common.flags = value.varint(field)?,
@@ -184,12 +188,11 @@ pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
         // A histogram without buckets is legal: count and sum only.
         counts.push(count);
     }
-    let histogram = check_explicit(count, sum, &counts, &bounds).map(|()| Histogram {
-        count,
-        sum,
-        min,
-        max,
-        buckets: Buckets::Explicit { bounds: bounds.into(), counts },
+    let histogram = check_explicit(count, sum, &counts, &bounds).map(|()| {
+        if **last != *bounds {
+            *last = bounds.into();
+        }
+        Histogram { count, sum, min, max, buckets: Buckets::Explicit { bounds: Arc::clone(last), counts } }
     });
     Ok(Distribution { common, histogram })
 }

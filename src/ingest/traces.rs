@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::attributes::{self, AttributeError, key_value};
 use super::export::{Export, WalkError, at};
@@ -68,8 +68,9 @@ fn resource_spans(context: &Context<'_>, export: &mut Export, message: &[u8], wi
         export,
         resource,
         |walk| {
-            let mut sums = Sums { width, metric: span_metric(walk), order: Vec::new(), at: HashMap::new() };
-            each_span(message, |span| sums.add(walk, span))?;
+            let mut sums = Sums::new(width, span_metric(walk));
+            let mut span = Span::default();
+            each_span(message, |message| sums.add(walk, &mut span, message))?;
             sums.push_all(walk);
             Ok(())
         },
@@ -85,7 +86,7 @@ fn resource_spans(context: &Context<'_>, export: &mut Export, message: &[u8], wi
     )
 }
 
-fn each_span(message: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), WireError>) -> Result<(), WalkError> {
+fn each_span<'b>(message: &'b [u8], mut each: impl FnMut(&'b [u8]) -> Result<(), WireError>) -> Result<(), WalkError> {
     let mut fields = Fields::new(message);
     while let Some((field, value)) = at("resource_spans", fields.next_field())? {
         if field != 2 {
@@ -132,28 +133,31 @@ struct Span<'a> {
     labels: Vec<(&'static str, &'a [u8])>,
 }
 
-fn read(message: &[u8]) -> Result<Span<'_>, WireError> {
-    let mut out = Span::default();
+/// The tags that nearly every span has are a byte each; whatever else there is goes the general way.
+fn read<'b>(message: &'b [u8], out: &mut Span<'b>) -> Result<(), WireError> {
+    let labels = std::mem::take(&mut out.labels);
+    *out = Span { labels, ..Span::default() };
+    out.labels.clear();
     let mut fields = Fields::new(message);
-    while let Some((field, value)) = fields.next_field()? {
-        match field {
-            1 => out.trace_id = value.bytes(field)?,
-            2 => out.span_id = value.bytes(field)?,
-            5 => out.name = value.bytes(field)?,
-            6 => out.kind = value.varint(field)?,
-            7 => out.start = value.fixed64(field)?,
-            8 => out.end = value.fixed64(field)?,
-            9 => {
-                let (key, any) = key_value(value.bytes(field)?)?;
-                if let Some(label) = label_of(key) {
-                    out.labels.push((label, any));
+    loop {
+        match fields.peek() {
+            0x0a => out.trace_id = fields.run()?,
+            0x12 => out.span_id = fields.run()?,
+            0x2a => out.name = fields.run()?,
+            0x39 => out.start = fields.eight()?,
+            0x41 => out.end = fields.eight()?,
+            0x4a => out.attribute(fields.run()?)?,
+            _ => {
+                let Some((field, value)) = fields.next_field()? else { return Ok(()) };
+                match field {
+                    1 | 2 | 5 | 7 | 8 | 9 => return Err(WireError::Type(field)),
+                    6 => out.kind = value.varint(field)?,
+                    15 => out.status = status(value.bytes(field)?)?,
+                    _ => {}
                 }
             }
-            15 => out.status = status(value.bytes(field)?)?,
-            _ => {}
         }
     }
-    Ok(out)
 }
 
 /// The label that an attribute becomes, if any; most are told apart by their first two bytes.
@@ -175,7 +179,23 @@ fn status(message: &[u8]) -> Result<u64, WireError> {
     Ok(0)
 }
 
-impl Span<'_> {
+impl<'b> Span<'b> {
+    /// Takes the attribute, when it becomes a label.
+    #[inline]
+    fn attribute(&mut self, message: &'b [u8]) -> Result<(), WireError> {
+        // Most have the key first, and most become no label: those cost a look at their key.
+        if let [0x0a, len @ 0..=0x7f, rest @ ..] = message
+            && rest.get(..usize::from(*len)).is_some_and(|key| label_of(key).is_none())
+        {
+            return Ok(());
+        }
+        let (key, any) = key_value(message)?;
+        if let Some(label) = label_of(key) {
+            self.labels.push((label, any));
+        }
+        Ok(())
+    }
+
     fn check(&self, walk: &Walk<'_>) -> Result<TimeMs, RejectReason> {
         if self.trace_id.len() != 16 || self.trace_id.iter().all(|b| *b == 0) {
             return Err(RejectReason::TraceId);
@@ -186,19 +206,19 @@ impl Span<'_> {
         if self.end < self.start {
             return Err(RejectReason::SpanTimes);
         }
-        walk.check_time(&Common { time: self.end, ..Common::default() })
+        walk.check_time(self.end)
     }
 
-    /// Hash of what tells operations apart.
-    fn identity(&self, seed: u64) -> u128 {
-        let mut hasher = Xxh3::with_seed(seed);
-        hasher.update(self.name);
-        hasher.update(&[0xff, self.kind as u8, self.status as u8]);
+    /// Hash of what tells operations apart, put together in `scratch`.
+    fn identity(&self, seed: u64, scratch: &mut Vec<u8>) -> u128 {
+        scratch.clear();
+        scratch.extend_from_slice(self.name);
+        scratch.extend_from_slice(&[0xff, self.kind as u8, self.status as u8]);
         for (label, any) in &self.labels {
-            hasher.update(label.as_bytes());
-            hasher.update(any);
+            scratch.extend_from_slice(label.as_bytes());
+            scratch.extend_from_slice(any);
         }
-        hasher.digest128()
+        xxh3_128_with_seed(scratch, seed)
     }
 
     fn labels(&self) -> Result<OwnLabels<'_>, AttributeError> {
@@ -251,11 +271,16 @@ struct Sums {
     metric: MetricInScope,
     order: Vec<Sum>,
     at: HashMap<(Slot, u32), usize>,
+    scratch: Vec<u8>,
 }
 
 impl Sums {
-    fn add(&mut self, walk: &mut Walk<'_>, message: &[u8]) -> Result<(), WireError> {
-        let span = read(message)?;
+    fn new(width: Width, metric: MetricInScope) -> Self {
+        Self { width, metric, order: Vec::new(), at: HashMap::new(), scratch: Vec::new() }
+    }
+
+    fn add<'b>(&mut self, walk: &mut Walk<'_>, span: &mut Span<'b>, message: &'b [u8]) -> Result<(), WireError> {
+        read(message, span)?;
         let time = match span.check(walk) {
             Ok(time) => time,
             Err(reason) => {
@@ -263,7 +288,7 @@ impl Sums {
                 return Ok(());
             }
         };
-        let hash = span.identity(self.metric.seed);
+        let hash = span.identity(self.metric.seed, &mut self.scratch);
         let slot = match walk.series_with(&self.metric, hash, || span.labels()) {
             Ok(found) => {
                 if found.folded {
@@ -277,7 +302,7 @@ impl Sums {
                 return Ok(());
             }
         };
-        self.count(slot, time, &span);
+        self.count(slot, time, span);
         Ok(())
     }
 

@@ -68,6 +68,8 @@ pub(super) struct Walk<'a> {
     points: PointWriter,
     folded: u64,
     taken: Taken,
+    /// Of the last explicit histogram.
+    pub(super) bounds: Arc<[f64]>,
 }
 
 impl<'a> Walk<'a> {
@@ -75,7 +77,17 @@ impl<'a> Walk<'a> {
         let mut memo = resource.memo.lock();
         memo.begin();
         let slots = Vec::with_capacity(memo.expected_points());
-        Self { context, resource, export, memo, slots, points: PointWriter::default(), folded: 0, taken: Taken::new() }
+        Self {
+            context,
+            resource,
+            export,
+            memo,
+            slots,
+            points: PointWriter::default(),
+            folded: 0,
+            taken: Taken::new(),
+            bounds: Arc::from([]),
+        }
     }
 
     /// Puts the section together, and this resource's share of the export.
@@ -95,9 +107,9 @@ impl<'a> Walk<'a> {
 
     /// Checks a point's time.
     #[inline]
-    pub(super) fn check_time(&self, common: &Common<'_>) -> Result<TimeMs, RejectReason> {
-        let time = millis(common.time);
-        if common.time == 0 {
+    pub(super) fn check_time(&self, nanos: u64) -> Result<TimeMs, RejectReason> {
+        let time = millis(nanos);
+        if nanos == 0 {
             Err(RejectReason::NoTime)
         } else if time > self.context.now + FUTURE_MAX_MS {
             Err(RejectReason::Future)

@@ -200,21 +200,20 @@ impl HistogramRuns {
     /// Folds `other` in: of each run the later total stays.
     pub fn merge(&mut self, other: &Self) {
         for run in &other.0 {
-            self.add(run);
+            self.add(run.clone());
         }
     }
 
     /// Folds one point in.
-    pub fn add(&mut self, run: &Run<Histogram>) {
+    pub fn add(&mut self, run: Run<Histogram>) {
         match self.0.binary_search_by_key(&run.start, |r| r.start) {
             Ok(at) => {
-                let newer =
-                    self.0.get(at).is_some_and(|known| (run.time, run.value.count) > (known.time, known.value.count));
-                if let Some(known) = self.0.get_mut(at).filter(|_| newer) {
-                    *known = run.clone();
+                let newer = |known: &Run<Histogram>| (run.time, run.value.count) > (known.time, known.value.count);
+                if let Some(known) = self.0.get_mut(at).filter(|known| newer(known)) {
+                    *known = run;
                 }
             }
-            Err(at) => self.0.insert(at, run.clone()),
+            Err(at) => self.0.insert(at, run),
         }
     }
 }

@@ -105,6 +105,15 @@ impl ExponentialBuckets {
         Some(out)
     }
 
+    /// Counts one more in the bucket `index`.
+    fn increment(&mut self, index: i32) {
+        let at = i64::from(index) - i64::from(self.offset);
+        match usize::try_from(at).ok().and_then(|at| self.counts.get_mut(at)) {
+            Some(slot) => *slot = slot.saturating_add(1),
+            None => self.add(&Self { offset: index, counts: vec![1] }),
+        }
+    }
+
     /// Adds `other`, which must be of the same scale.
     pub fn add(&mut self, other: &Self) {
         if other.counts.is_empty() {
@@ -164,7 +173,7 @@ impl Histogram {
             *scale -= 1;
             index >>= 1;
         }
-        positive.add(&ExponentialBuckets { offset: index as i32, counts: vec![1] });
+        positive.increment(index as i32);
     }
 
     /// What was added since `earlier`, an older total of the same run; `None` when it is not one.

@@ -309,7 +309,7 @@ fn cell_of(point: Point, shape: Shape) -> Cell {
 fn fold(cell: &mut Cell, point: Point, shape: Shape) {
     match (&mut *cell, point) {
         (Cell::Histogram(mine), Point::Histogram(_, histogram)) => mine.merge(&histogram),
-        (Cell::HistogramRuns(runs), Point::HistogramTotal(run)) => runs.add(&run),
+        (Cell::HistogramRuns(runs), Point::HistogramTotal(run)) => runs.add(run),
         (_, point) => cell.merge(&cell_of(point, shape)),
     }
 }

@@ -96,13 +96,15 @@ pub struct PointWriter {
     out: Vec<u8>,
     time: TimeMs,
     start: TimeMs,
+    /// Of the last explicit histogram.
+    bounds: Option<Arc<[f64]>>,
 }
 
 impl PointWriter {
     /// Writes into `out`, from its end on.
     #[must_use]
     pub const fn new(out: Vec<u8>) -> Self {
-        Self { out, time: 0, start: 0 }
+        Self { out, time: 0, start: 0, bounds: None }
     }
 
     /// The bytes.
@@ -148,14 +150,50 @@ impl PointWriter {
     /// A delta histogram.
     pub fn histogram(&mut self, time: TimeMs, histogram: &Histogram) {
         self.time(time, 0);
-        put_histogram(&mut self.out, histogram);
+        self.put_histogram(histogram);
     }
 
     /// A cumulative histogram.
     pub fn histogram_total(&mut self, start: TimeMs, time: TimeMs, histogram: &Histogram) {
         self.time(time, 0);
         self.start(start);
-        put_histogram(&mut self.out, histogram);
+        self.put_histogram(histogram);
+    }
+
+    fn put_histogram(&mut self, h: &Histogram) {
+        let exponential = matches!(h.buckets, Buckets::Exponential { .. });
+        let same =
+            matches!((&h.buckets, &self.bounds), (Buckets::Explicit { bounds, .. }, Some(last)) if bounds == last);
+        let flags =
+            [(h.min.is_some(), HAS_MIN), (h.max.is_some(), HAS_MAX), (exponential, EXPONENTIAL), (same, SAME_BOUNDS)];
+        let out = &mut self.out;
+        out.push(flags.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
+        put(out, h.count);
+        out.extend_from_slice(&h.sum.to_le_bytes());
+        for value in [h.min, h.max].into_iter().flatten() {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        match &h.buckets {
+            Buckets::Explicit { bounds, counts } => {
+                if !same {
+                    put(out, bounds.len() as u64);
+                    for bound in bounds.iter() {
+                        out.extend_from_slice(&bound.to_le_bytes());
+                    }
+                    self.bounds = Some(Arc::clone(bounds));
+                }
+                put_counts(out, counts);
+            }
+            Buckets::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
+                put_signed(out, i64::from(*scale));
+                put(out, *zero_count);
+                out.extend_from_slice(&zero_threshold.to_le_bytes());
+                for side in [positive, negative] {
+                    put_signed(out, i64::from(side.offset));
+                    put_counts(out, &side.counts);
+                }
+            }
+        }
     }
 
     /// A summary.
@@ -182,13 +220,14 @@ pub struct PointReader<'a> {
     bytes: Cursor<'a>,
     time: TimeMs,
     start: TimeMs,
+    bounds: Option<Arc<[f64]>>,
 }
 
 impl<'a> PointReader<'a> {
     /// Reads from the front of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes: Cursor(bytes), time: 0, start: 0 }
+        Self { bytes: Cursor(bytes), time: 0, start: 0, bounds: None }
     }
 
     /// The next point of a shape that is a number; `None` when the bytes are damaged or used up.
@@ -220,10 +259,10 @@ impl<'a> PointReader<'a> {
         Some(match shape {
             Shape::HistogramRuns => {
                 let start = self.next_start()?;
-                Point::HistogramTotal(Run { start, time, value: histogram(&mut self.bytes)? })
+                Point::HistogramTotal(Run { start, time, value: self.histogram()? })
             }
             Shape::Summary => Point::Summary(self.summary(time)?),
-            _ => Point::Histogram(time, histogram(&mut self.bytes)?),
+            _ => Point::Histogram(time, self.histogram()?),
         })
     }
 
@@ -241,6 +280,31 @@ impl<'a> PointReader<'a> {
         Some(self.start)
     }
 
+    fn histogram(&mut self) -> Option<Histogram> {
+        let bytes = &mut self.bytes;
+        let flags = bytes.u8()?;
+        let count = bytes.varint()?;
+        let sum = bytes.f64()?;
+        let min = if flags & HAS_MIN != 0 { Some(bytes.f64()?) } else { None };
+        let max = if flags & HAS_MAX != 0 { Some(bytes.f64()?) } else { None };
+        let buckets = if flags & EXPONENTIAL == 0 {
+            if flags & SAME_BOUNDS == 0 {
+                let n = bytes.count(8)?;
+                self.bounds = Some((0..n).map(|_| bytes.f64()).collect::<Option<_>>()?);
+            }
+            Buckets::Explicit { bounds: Arc::clone(self.bounds.as_ref()?), counts: counts(bytes)? }
+        } else {
+            Buckets::Exponential {
+                scale: i32::try_from(bytes.signed()?).ok()?,
+                zero_count: bytes.varint()?,
+                zero_threshold: bytes.f64()?,
+                positive: side(bytes)?,
+                negative: side(bytes)?,
+            }
+        };
+        Some(Histogram { count, sum, min, max, buckets })
+    }
+
     fn summary(&mut self, time: TimeMs) -> Option<Summary> {
         let start = self.next_start()?;
         let count = self.bytes.varint()?;
@@ -254,35 +318,8 @@ impl<'a> PointReader<'a> {
 const HAS_MIN: u8 = 1;
 const HAS_MAX: u8 = 2;
 const EXPONENTIAL: u8 = 4;
-
-fn put_histogram(out: &mut Vec<u8>, h: &Histogram) {
-    let exponential = matches!(h.buckets, Buckets::Exponential { .. });
-    let flags = [(h.min.is_some(), HAS_MIN), (h.max.is_some(), HAS_MAX), (exponential, EXPONENTIAL)];
-    out.push(flags.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
-    put(out, h.count);
-    out.extend_from_slice(&h.sum.to_le_bytes());
-    for value in [h.min, h.max].into_iter().flatten() {
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-    match &h.buckets {
-        Buckets::Explicit { bounds, counts } => {
-            put(out, bounds.len() as u64);
-            for bound in bounds.iter() {
-                out.extend_from_slice(&bound.to_le_bytes());
-            }
-            put_counts(out, counts);
-        }
-        Buckets::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
-            put_signed(out, i64::from(*scale));
-            put(out, *zero_count);
-            out.extend_from_slice(&zero_threshold.to_le_bytes());
-            for side in [positive, negative] {
-                put_signed(out, i64::from(side.offset));
-                put_counts(out, &side.counts);
-            }
-        }
-    }
-}
+/// The bounds are those of the explicit histogram before.
+const SAME_BOUNDS: u8 = 8;
 
 fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
     put(out, counts.len() as u64);
@@ -294,28 +331,6 @@ fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
 fn counts(bytes: &mut Cursor<'_>) -> Option<Vec<u64>> {
     let n = bytes.count(1)?;
     (0..n).map(|_| bytes.varint()).collect()
-}
-
-fn histogram(bytes: &mut Cursor<'_>) -> Option<Histogram> {
-    let flags = bytes.u8()?;
-    let count = bytes.varint()?;
-    let sum = bytes.f64()?;
-    let min = if flags & HAS_MIN != 0 { Some(bytes.f64()?) } else { None };
-    let max = if flags & HAS_MAX != 0 { Some(bytes.f64()?) } else { None };
-    let buckets = if flags & EXPONENTIAL == 0 {
-        let n = bytes.count(8)?;
-        let bounds: Arc<[f64]> = (0..n).map(|_| bytes.f64()).collect::<Option<_>>()?;
-        Buckets::Explicit { bounds, counts: counts(bytes)? }
-    } else {
-        Buckets::Exponential {
-            scale: i32::try_from(bytes.signed()?).ok()?,
-            zero_count: bytes.varint()?,
-            zero_threshold: bytes.f64()?,
-            positive: side(bytes)?,
-            negative: side(bytes)?,
-        }
-    };
-    Some(Histogram { count, sum, min, max, buckets })
 }
 
 fn side(bytes: &mut Cursor<'_>) -> Option<ExponentialBuckets> {
@@ -358,6 +373,7 @@ mod tests {
         }
         writer.histogram(5, &explicit);
         writer.histogram_total(7, 6, &exponential);
+        writer.histogram(8, &explicit);
         writer.summary(&summary);
         let bytes = writer.finish();
         let mut reader = PointReader::new(&bytes);
@@ -368,11 +384,12 @@ mod tests {
             let Some(Point::Value(1_002, read)) = reader.next_point(Shape::Delta) else { panic!("{value}") };
             assert_eq!(read.to_bits(), value.to_bits());
         }
-        assert_eq!(reader.next_point(Shape::Histogram), Some(Point::Histogram(5, explicit)));
+        assert_eq!(reader.next_point(Shape::Histogram), Some(Point::Histogram(5, explicit.clone())));
         assert_eq!(
             reader.next_point(Shape::HistogramRuns),
             Some(Point::HistogramTotal(Run { start: 7, time: 6, value: exponential }))
         );
+        assert_eq!(reader.next_point(Shape::Histogram), Some(Point::Histogram(8, explicit)));
         assert!(
             matches!(reader.next_point(Shape::Summary), Some(Point::Summary(s)) if s.quantiles.len() == 2 && s.start == 2)
         );
