@@ -199,3 +199,6 @@ impl Ingest {
         self.resources.forget_unused(Utc::now().timestamp_millis() - RESOURCE_LIFE.num_milliseconds());
     }
 }
+
+#[cfg(test)]
+mod tests;
