@@ -35,7 +35,7 @@ pub(crate) fn out() -> PathBuf {
 }
 
 /// A directory that the user Postgres runs as can walk into.
-fn data_dir(name: &str) -> PathBuf {
+pub(crate) fn data_dir(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("fastbreak-bench-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("the temporary directory can be written");
     directory

@@ -10,6 +10,7 @@
 mod contenders;
 mod floors;
 mod generator;
+mod in_process;
 mod payload;
 mod process;
 mod storage;

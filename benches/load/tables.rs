@@ -8,13 +8,16 @@ use crate::contenders::{Contender, Field};
 use crate::generator::{Generator, Outcome, Transport};
 use crate::payload::{Kind, Payload};
 use crate::process::{Cpu, Server};
-use crate::storage;
+use crate::{in_process, storage};
 
 type Table = fn(Effort) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every table by name.
 pub(crate) const TABLES: &[(&str, Table)] = &[
-    ("ingest", |effort| Box::pin(ingest(effort))),
+    ("numbers", |effort| Box::pin(ingest(effort, Kind::Numbers, "OTLP/gRPC number points, 100 k series"))),
+    ("mixed", |effort| Box::pin(ingest(effort, Kind::Mixed, "OTLP/gRPC points, two fifths explicit histograms"))),
+    ("spans", |effort| Box::pin(ingest(effort, Kind::Spans, "OTLP/gRPC spans to RED windows"))),
+    ("in-process", |effort| Box::pin(in_process::walk(effort))),
     ("cardinality", |effort| Box::pin(cardinality(effort))),
     ("new-series", |effort| Box::pin(new_series(effort))),
     ("durable", |effort| Box::pin(durable(effort))),
@@ -25,7 +28,7 @@ pub(crate) const TABLES: &[(&str, Table)] = &[
 /// Points of one instance.
 pub(crate) const SERIES_PER_INSTANCE: u32 = 1_000;
 
-fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -123,19 +126,13 @@ async fn contest(title: &str, effort: Effort, payload: &Payload, instances: u32,
     print(title, &mut rows);
 }
 
-/// G1, G2, G4: points and spans per core-second beside floors and peers.
-async fn ingest(effort: Effort) {
+/// G1, G2, G4: points or spans per core-second beside floors and peers.
+async fn ingest(effort: Effort, kind: Kind, title: &str) {
     use Contender::{FastBreak, Floor, Rotel};
+    let payload = Payload::new(kind);
+    let title = format!("{title} ({} B an export of {})", payload.bytes(), payload.items);
     let contenders = [FastBreak, Floor("memory"), Floor("raw"), Floor("prost"), Rotel];
-    for (kind, title) in [
-        (Kind::Numbers, "OTLP/gRPC number points, 100 k series"),
-        (Kind::Mixed, "OTLP/gRPC points, two fifths explicit histograms, 100 k series"),
-        (Kind::Spans, "OTLP/gRPC spans to RED windows"),
-    ] {
-        let payload = Payload::new(kind);
-        let title = format!("{title} ({} B an export of {})", payload.bytes(), payload.items);
-        contest(&title, effort, &payload, 100, &contenders).await;
-    }
+    contest(&title, effort, &payload, 100, &contenders).await;
 }
 
 /// G5: what a point costs as series grow.

@@ -136,10 +136,10 @@ mod tests {
     fn histograms_are_differenced_bucket_by_bucket() {
         let mut overflow = Overflow::default();
         let mut histogram = Histogram::exponential(3);
-        histogram.observe(1.0);
+        histogram.observe(&[1.0]);
         let first = Total::Histogram(Box::new(histogram.clone()));
         assert_eq!(overflow.take(1, RUN, first.clone(), 0), Some(first));
-        histogram.observe(2.0);
+        histogram.observe(&[2.0]);
         let Some(Total::Histogram(added)) = overflow.take(1, RUN, Total::Histogram(Box::new(histogram)), 0) else {
             panic!("a histogram")
         };

@@ -159,10 +159,11 @@ pub(super) struct Distribution<'a> {
 /// A `HistogramDataPoint`.
 ///
 /// Most points of a body have the same bounds: `last` are those of the one before.
-pub(super) fn explicit<'a>(message: &'a [u8], last: &mut Arc<[f64]>) -> Result<Distribution<'a>, WireError> {
+pub(super) fn explicit<'a>(message: &'a [u8], last: &mut LastBounds) -> Result<Distribution<'a>, WireError> {
     let mut common = Common::default();
     let (mut count, mut sum, mut min, mut max) = (0, 0.0, None, None);
     let (mut counts, mut bounds) = (Vec::new(), Vec::new());
+    let mut same: Option<Arc<[f64]>> = None;
     let mut fields = Fields::new(message);
     loop {
         if fields.peek() == 0x4a {
@@ -175,7 +176,18 @@ pub(super) fn explicit<'a>(message: &'a [u8], last: &mut Arc<[f64]>) -> Result<D
             4 => count = value.fixed64(field)?,
             5 => sum = value.double(field)?,
             6 => repeated_fixed64(field, value, &mut counts, |n| n)?,
-            7 => repeated_fixed64(field, value, &mut bounds, f64::from_bits)?,
+            7 => {
+                let raw = if let Value::Bytes(raw) = value { Some(raw) } else { None };
+                let begins = same.is_none() && bounds.is_empty();
+                if begins && raw.is_some() && raw == last.raw.as_deref() {
+                    same = Some(Arc::clone(&last.bounds));
+                    continue;
+                }
+                bounds.extend(same.take().iter().flat_map(|same| same.iter()));
+                repeated_fixed64(field, value, &mut bounds, f64::from_bits)?;
+                // Bounds in several parts are not worth remembering.
+                last.raw = raw.filter(|_| begins).map(<[u8]>::to_vec);
+            }
             8 => common.exemplar(value.bytes(field)?)?,
             9 => return Err(WireError::Type(field)),
             10 => common.flags = value.varint(field)?,
@@ -184,17 +196,27 @@ pub(super) fn explicit<'a>(message: &'a [u8], last: &mut Arc<[f64]>) -> Result<D
             _ => {}
         }
     }
+    let bounds = same.unwrap_or_else(|| bounds.into());
     if counts.is_empty() && bounds.is_empty() {
         // A histogram without buckets is legal: count and sum only.
         counts.push(count);
     }
-    let histogram = check_explicit(count, sum, &counts, &bounds).map(|()| {
-        if **last != *bounds {
-            *last = bounds.into();
-        }
-        Histogram { count, sum, min, max, buckets: Buckets::Explicit { bounds: Arc::clone(last), counts } }
-    });
+    let checked = check_explicit(count, sum, &counts, &bounds);
+    last.bounds = Arc::clone(&bounds);
+    let histogram = checked.map(|()| Histogram { count, sum, min, max, buckets: Buckets::Explicit { bounds, counts } });
     Ok(Distribution { common, histogram })
+}
+
+/// The bounds of the last explicit histogram, and how they were written.
+pub(super) struct LastBounds {
+    raw: Option<Vec<u8>>,
+    bounds: Arc<[f64]>,
+}
+
+impl Default for LastBounds {
+    fn default() -> Self {
+        Self { raw: None, bounds: Arc::from([]) }
+    }
 }
 
 fn check_explicit(count: u64, sum: f64, counts: &[u64], bounds: &[f64]) -> Result<(), RejectReason> {
@@ -350,4 +372,36 @@ fn quantile(value: Value<'_>) -> Result<(f64, f64), WireError> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(message: &[u8], last: &mut LastBounds) -> Vec<f64> {
+        let histogram = explicit(message, last).expect("protobuf").histogram.expect("sound");
+        let Buckets::Explicit { bounds, .. } = histogram.buckets else { panic!("explicit") };
+        bounds.to_vec()
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_point_however_they_are_written() {
+        let packed = |field: u8, values: &[u64]| {
+            let mut out = vec![field << 3 | 2, values.len() as u8 * 8];
+            values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+            out
+        };
+        let of = |parts: &[&[f64]]| {
+            let bounds: Vec<u8> = parts
+                .iter()
+                .flat_map(|part| packed(7, &part.iter().map(|b| b.to_bits()).collect::<Vec<_>>()))
+                .collect();
+            [packed(6, &vec![0; parts.concat().len() + 1]), bounds].concat()
+        };
+        let mut last = LastBounds::default();
+        for parts in [&[&[1.0, 2.0][..]][..], &[&[1.0, 2.0]], &[&[1.0], &[2.0, 3.0]], &[&[2.0, 3.0]], &[&[1.0], &[2.0]]]
+        {
+            assert_eq!(bounds(&of(parts), &mut last), parts.concat());
+        }
+    }
 }

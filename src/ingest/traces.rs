@@ -183,11 +183,18 @@ impl<'b> Span<'b> {
     /// Takes the attribute, when it becomes a label.
     #[inline]
     fn attribute(&mut self, message: &'b [u8]) -> Result<(), WireError> {
-        // Most have the key first, and most become no label: those cost a look at their key.
+        // Most are key and value and nothing else, and most become no label: those cost a look at their key.
         if let [0x0a, len @ 0..=0x7f, rest @ ..] = message
-            && rest.get(..usize::from(*len)).is_some_and(|key| label_of(key).is_none())
+            && let Some((key, rest)) = rest.split_at_checked(usize::from(*len))
         {
-            return Ok(());
+            match (label_of(key), rest) {
+                (None, _) => return Ok(()),
+                (Some(label), [0x12, len @ 0..=0x7f, any @ ..]) if any.len() == usize::from(*len) => {
+                    self.labels.push((label, any));
+                    return Ok(());
+                }
+                _ => {}
+            }
         }
         let (key, any) = key_value(message)?;
         if let Some(label) = label_of(key) {
@@ -260,8 +267,8 @@ const fn status_name(status: u64) -> &'static str {
 struct Sum {
     slot: Slot,
     time: TimeMs,
-    spans: u64,
-    durations: Histogram,
+    /// In seconds.
+    durations: Vec<f64>,
     slowest: Exemplar,
 }
 
@@ -317,17 +324,14 @@ impl Sums {
         let at = *self.at.entry((slot, self.width.window_of(time))).or_insert(self.order.len());
         match self.order.get_mut(at) {
             Some(sum) => {
-                sum.spans += 1;
                 sum.time = sum.time.max(time);
-                sum.durations.observe(seconds);
+                sum.durations.push(seconds);
                 if seconds > sum.slowest.value {
                     sum.slowest = slowest();
                 }
             }
             None => {
-                let mut durations = Histogram::exponential(SCALE);
-                durations.observe(seconds);
-                self.order.push(Sum { slot, time, spans: 1, durations, slowest: slowest() });
+                self.order.push(Sum { slot, time, durations: vec![seconds], slowest: slowest() });
             }
         }
     }
@@ -335,8 +339,10 @@ impl Sums {
     fn push_all(self, walk: &mut Walk<'_>) {
         for sum in self.order {
             let mut common = Common { exemplars: vec![sum.slowest], ..Common::default() };
-            walk.push(sum.slot, &mut common, |points| points.histogram(sum.time, &sum.durations));
-            walk.export.accepted += sum.spans - 1;
+            let mut durations = Histogram::exponential(SCALE);
+            durations.observe(&sum.durations);
+            walk.push(sum.slot, &mut common, |points| points.histogram(sum.time, &durations));
+            walk.export.accepted += durations.count - 1;
         }
     }
 }

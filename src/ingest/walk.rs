@@ -11,7 +11,7 @@ use super::attributes::{self, AttributeError};
 use super::export::{Export, Section, Share, WalkError};
 use super::memo::{Found, Memo};
 use super::overflow::{Overflow, Taken, Total};
-use super::points::{Common, millis};
+use super::points::{Common, LastBounds, millis};
 use super::reject::RejectReason;
 use super::resource::{Resource, Resources};
 use super::service::{Offender, SeriesCaps};
@@ -69,7 +69,7 @@ pub(super) struct Walk<'a> {
     folded: u64,
     taken: Taken,
     /// Of the last explicit histogram.
-    pub(super) bounds: Arc<[f64]>,
+    pub(super) bounds: LastBounds,
 }
 
 impl<'a> Walk<'a> {
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
             points: PointWriter::default(),
             folded: 0,
             taken: Taken::new(),
-            bounds: Arc::from([]),
+            bounds: LastBounds::default(),
         }
     }
 

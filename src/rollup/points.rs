@@ -330,7 +330,11 @@ fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
 
 fn counts(bytes: &mut Cursor<'_>) -> Option<Vec<u64>> {
     let n = bytes.count(1)?;
-    (0..n).map(|_| bytes.varint()).collect()
+    let mut out = Vec::with_capacity(n);
+    for _ in 0..n {
+        out.push(bytes.varint()?);
+    }
+    Some(out)
 }
 
 fn side(bytes: &mut Cursor<'_>) -> Option<ExponentialBuckets> {
