@@ -159,19 +159,21 @@ impl<'a> Walk<'a> {
         }
         // Text that has no symbol yet is of no known series, and gets none when the series is past the cap.
         let symbols = own.iter().map(|(n, v)| Some((interner.find(n)?, interner.find(v)?))).collect::<Option<Vec<_>>>();
-        if let Some(symbols) = symbols {
+        let identity = |symbols| {
             let (base, own) = self.settle_clashes(&metric.base, symbols);
-            if let Some(slot) = registry.find_series(&metric.entry, &base, &own) {
-                return Ok(Found { slot, folded: false });
-            }
+            (registry.series_id(&metric.entry, &base, &own), base, own)
+        };
+        let known = symbols.map(identity);
+        if let Some(slot) = known.as_ref().and_then(|(id, ..)| registry.slot_of(*id)) {
+            return Ok(Found { slot, folded: false });
         }
         if !self.resource.admit(metric.entry.index, self.context.caps) {
             return Ok(Found { slot: self.overflow(metric, own), folded: true });
         }
+        let (id, base, own) = known
+            .unwrap_or_else(|| identity(own.iter().map(|(n, v)| (interner.intern(n), interner.intern(v))).collect()));
         self.export.defined_bytes += bytes;
-        let symbols = own.iter().map(|(n, v)| (interner.intern(n), interner.intern(v))).collect();
-        let (base, own) = self.settle_clashes(&metric.base, symbols);
-        Ok(Found { slot: registry.series(&metric.entry, &base, own.into()), folded: false })
+        Ok(Found { slot: registry.series(id, &metric.entry, &base, own.into()), folded: false })
     }
 
     /// A data-point attribute wins over the resource's of the same name, which is kept under `resource_<name>`.

@@ -139,20 +139,20 @@ impl Registry {
         self.metrics.iter().map(|(_, entry)| Arc::clone(entry)).collect()
     }
 
-    /// The slot of the series of `metric` with `base` and `own` labels together, if it is known. They share no name.
+    /// The id of the series of `metric` with `base` and `own` labels together. They share no name.
     #[must_use]
-    pub fn find_series(
-        &self,
-        metric: &MetricEntry,
-        base: &[(Symbol, Symbol)],
-        own: &[(Symbol, Symbol)],
-    ) -> Option<Slot> {
-        self.slot_of(SeriesId::of(metric.id, &self.interner.labels(&[base, own])))
+    pub fn series_id(&self, metric: &MetricEntry, base: &[(Symbol, Symbol)], own: &[(Symbol, Symbol)]) -> SeriesId {
+        SeriesId::of(metric.id, &self.interner.labels(&[base, own]))
     }
 
-    /// The same, made when it is new.
-    pub fn series(&self, metric: &Arc<MetricEntry>, base: &Arc<[(Symbol, Symbol)]>, own: LabelPairs) -> Slot {
-        let id = SeriesId::of(metric.id, &self.interner.labels(&[base, &own]));
+    /// The slot of the series that [`Self::series_id`] named `id`, made when it is new.
+    pub fn series(
+        &self,
+        id: SeriesId,
+        metric: &Arc<MetricEntry>,
+        base: &Arc<[(Symbol, Symbol)]>,
+        own: LabelPairs,
+    ) -> Slot {
         let (defined_by, stored) = (AtomicI64::new(0), AtomicBool::new(false));
         let entry = SeriesEntry { id, metric: Arc::clone(metric), base: Arc::clone(base), own, defined_by, stored };
         self.insert(id, entry)
