@@ -56,7 +56,8 @@ fn ports(read: &mut Reader<'_>) -> Vec<RangeInclusive<u16>> {
     parsed.unwrap_or_else(|part| {
         let what = format!("notify_allow_ports has {part:?}, not a port or a range such as 8000-8999");
         read.problem("notify_allow_ports", what);
-        Vec::new()
+        // So that no second mistake is told where there is none.
+        vec![1..=u16::MAX]
     })
 }
 

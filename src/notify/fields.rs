@@ -135,6 +135,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An address below which methods are called: it ends with a slash.
+    pub(super) fn api_base(&mut self, name: &'static str, usual: &str) -> Option<Url> {
+        let mut url = self.api_url(name, usual)?;
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Some(url)
+    }
+
     /// A secret, when it is there.
     pub(super) fn secret(&mut self, name: &str) -> Option<SecretString> {
         let secret = self.secrets.get(name)?;

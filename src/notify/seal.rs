@@ -35,7 +35,7 @@ pub enum SealError {
     #[error("the sealed secrets are damaged")]
     Damaged,
     /// The key file cannot be used.
-    #[error("the key file {path}: {what}")]
+    #[error("the key file {path} {what}; FASTBREAK_SECRET_KEY takes its place")]
     KeyFile {
         /// Which.
         path: String,
@@ -105,14 +105,14 @@ fn key_file(path: &Path) -> Result<String, SealError> {
     if !path.exists() {
         make_key_file(path).map_err(|error| told(format!("cannot be made: {error}")))?;
     }
-    let metadata = fs::metadata(path).map_err(|error| told(error.to_string()))?;
+    let metadata = fs::metadata(path).map_err(|error| told(format!("cannot be read: {error}")))?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(told("others may read it; its mode must be 0600".to_owned()));
+        return Err(told("can be read by others; its mode must be 0600".to_owned()));
     }
-    let text = fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| told(format!("cannot be read: {error}")))?;
     let text = text.trim().to_owned();
     if text.len() < KEY_BYTES_MIN {
-        return Err(told(format!("a key has at least {KEY_BYTES_MIN} bytes")));
+        return Err(told(format!("has fewer than {KEY_BYTES_MIN} bytes")));
     }
     Ok(text)
 }

@@ -36,7 +36,7 @@ impl Slack {
     pub(super) fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let template = fields.template("template");
         let channel = fields.text("channel");
-        let api = fields.api_url("apiUrl", "https://slack.com/api/");
+        let api = fields.api_base("apiUrl", "https://slack.com/api/");
         let way = match fields.secret("botToken") {
             None => fields.secret_url("webhookUrl").map(Way::Webhook),
             Some(token) => {

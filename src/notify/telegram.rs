@@ -29,7 +29,7 @@ pub(super) struct Telegram {
 
 impl Telegram {
     pub(super) fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let api = fields.api_url("apiUrl", "https://api.telegram.org/");
+        let api = fields.api_base("apiUrl", "https://api.telegram.org/");
         let token = fields.required_secret("botToken");
         let sound = |c: char| c.is_ascii_alphanumeric() || ":_-".contains(c);
         if !token.expose_secret().chars().all(sound) {
@@ -49,7 +49,8 @@ impl Telegram {
     }
 
     pub(super) async fn send(&self, outbound: &Outbound, notification: &Notification) -> Outcome {
-        let Ok(url) = self.api.join(&format!("bot{}/sendMessage", self.token.expose_secret())) else {
+        // Without the dot, a token's colon would make a scheme of what stands before it.
+        let Ok(url) = self.api.join(&format!("./bot{}/sendMessage", self.token.expose_secret())) else {
             return Outcome::refused(None, "the bot token makes no URL");
         };
         let answer = match outbound.post(Call::json(url, &self.message(notification))).await {

@@ -112,6 +112,39 @@ fn item_html(item: &words::Item) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn headers_are_ours_whatever_is_told(rule in "[ -~\\r\\n\\t\u{e9}<>:]{0,80}", id in "[ -~\\r\\n]{0,40}") {
+            let mut notification = words::sample(true);
+            notification.alerts[0].rule_name = rule;
+            (notification.group_key, notification.id) = (id.clone(), id);
+            let mail = write(&notification);
+            let known = ["From", "Subject", "Date", "Message-ID", "References", "Auto-Submitted", "To", "MIME-Version",
+                "Content-Type"];
+            for line in mail.split("\r\n\r\n").next().expect("headers").split("\r\n") {
+                let name = line.split(':').next().expect("a name");
+                prop_assert!(line.starts_with(' ') || known.contains(&name), "{}", line);
+                prop_assert!(!line.contains('\r') && !line.contains('\n'), "{}", line);
+            }
+        }
+
+        #[test]
+        fn html_has_no_marks_but_ours(text in "[ -~\u{e9}]{0,60}") {
+            let mut notification = words::sample(true);
+            notification.alerts[0].rule_name = text.clone();
+            notification.alerts[0].annotations.insert(text.clone(), text.clone());
+            notification.alerts[0].labels.insert(text.clone(), text);
+            let marks = |html: &str| html.matches('<').count();
+            let mut plain = notification.clone();
+            let told = &mut plain.alerts[0];
+            let letter = |text: &String| if text.trim().is_empty() { text.clone() } else { "x".to_owned() };
+            told.rule_name = letter(&told.rule_name);
+            told.labels = told.labels.iter().map(|(n, v)| (letter(n), letter(v))).collect();
+            prop_assert_eq!(marks(&html(&notification, None, true)), marks(&html(&plain, None, true)));
+        }
+    }
 
     fn write(notification: &Notification) -> String {
         let (from, to) = ("a@example.com".parse().expect("from"), ["b@example.com".parse().expect("to")]);

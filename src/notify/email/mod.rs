@@ -102,11 +102,11 @@ fn credentials(fields: &mut Fields<'_>) -> Option<(String, SecretString)> {
         (Some(username), Some(password)) => Some((username, password)),
         (None, None) => None,
         (Some(_), None) => {
-            fields.problem("username", "needs secrets.password");
+            fields.problem("username", "needs a password");
             None
         }
         (None, Some(_)) => {
-            fields.problem("username", "is missing while secrets.password is set");
+            fields.problem("username", "is missing beside a password");
             None
         }
     }
