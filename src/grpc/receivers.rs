@@ -10,6 +10,7 @@ use prost_types::{ListValue, Struct, Timestamp, Value};
 use secrecy::SecretString;
 use serde_json::{Map, Number};
 use tonic::{Request, Response, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::Rooms;
 use crate::error::ErrorCode;
@@ -36,7 +37,9 @@ fn status(error: NotifyError) -> Status {
     if code == ErrorCode::Internal {
         tracing::warn!(error = &error as &dyn std::error::Error, "receivers or deliveries not answered");
     }
-    Status::new(code.grpc(), error.to_string())
+    let NotifyError::Fields(fields) = &error else { return Status::new(code.grpc(), error.to_string()) };
+    let violations = fields.iter().map(|field| FieldViolation::new(&field.field, &field.what)).collect::<Vec<_>>();
+    Status::with_error_details(code.grpc(), error.to_string(), ErrorDetails::with_bad_request(violations))
 }
 
 fn timestamp(at: DateTime<Utc>) -> Timestamp {

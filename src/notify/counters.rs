@@ -17,6 +17,7 @@ pub struct NotifyMetrics {
     deliveries: Family<Labels, Counter>,
     attempts: Family<Labels, Counter>,
     attempt_seconds: Histogram,
+    looks: Family<[(&'static str, &'static str); 1], Counter>,
     /// Deliveries that wait, in the whole cluster.
     pub(super) queue_usage: Gauge,
     /// Since the oldest of them was queued.
@@ -37,6 +38,7 @@ impl Default for NotifyMetrics {
             deliveries: Family::default(),
             attempts: Family::default(),
             attempt_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0]),
+            looks: Family::default(),
             queue_usage: Gauge::default(),
             queue_age_seconds: Gauge::default(),
             in_flight: Gauge::default(),
@@ -54,6 +56,7 @@ impl NotifyMetrics {
         registry.register("deliveries", "Deliveries that ended, by receiver kind and result", self.deliveries.clone());
         registry.register("attempts", "Attempts by receiver kind and result", self.attempts.clone());
         registry.register("attempt_seconds", "Duration of attempts", self.attempt_seconds.clone());
+        registry.register("looks", "Looks at the outbox, by result", self.looks.clone());
         registry.register("queue_usage", "Deliveries that wait, of all replicas", self.queue_usage.clone());
         registry.register("queue_age_seconds", "Age of the oldest that waits", self.queue_age_seconds.clone());
         registry.register("in_flight", "Attempts of this process now", self.in_flight.clone());
@@ -65,6 +68,10 @@ impl NotifyMetrics {
     pub(super) fn attempted(&self, kind: &'static str, result: &'static str, took: Duration) {
         self.attempts.get_or_create(&[("receiver_kind", kind), ("result", result)]).inc();
         self.attempt_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn looked(&self, result: &'static str) {
+        self.looks.get_or_create(&[("result", result)]).inc();
     }
 
     pub(super) fn ended(&self, kind: &'static str, result: &'static str) {

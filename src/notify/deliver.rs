@@ -56,22 +56,31 @@ impl Slots {
         own.min(IN_FLIGHT_MAX.saturating_sub(all))
     }
 
-    fn take(&self, receiver: &str) {
+    fn take(&self, receiver: &str) -> Slot {
         *self.0.lock().entry(receiver.to_owned()).or_default() += 1;
-    }
-
-    fn give_back(&self, receiver: &str) {
-        let mut taken = self.0.lock();
-        if let Some(n) = taken.get_mut(receiver) {
-            *n -= 1;
-            if *n == 0 {
-                taken.remove(receiver);
-            }
-        }
+        Slot { slots: self.clone(), receiver: receiver.to_owned() }
     }
 
     fn all(&self) -> usize {
         self.0.lock().values().sum()
+    }
+}
+
+/// One attempt's place; given back when it ends, however it ends.
+struct Slot {
+    slots: Slots,
+    receiver: String,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = self.slots.0.lock();
+        if let Some(n) = taken.get_mut(&self.receiver) {
+            *n -= 1;
+            if *n == 0 {
+                taken.remove(&self.receiver);
+            }
+        }
     }
 }
 
@@ -177,11 +186,10 @@ impl Notifier {
         }
         let lease = lease(receiver.as_deref()).as_secs_f64();
         for claimed in self.storage.outbox_claim(&self.holder, id, free, lease).await? {
-            slots.take(id);
-            let (notifier, receiver, slots) = (Arc::clone(self), receiver.clone(), slots.clone());
+            let (notifier, receiver, slot) = (Arc::clone(self), receiver.clone(), slots.take(id));
             attempts.spawn(async move {
                 notifier.attempt(&claimed, receiver.as_deref()).await;
-                slots.give_back(&claimed.receiver_id);
+                drop(slot);
                 // There may be more for it.
                 notifier.wake.notify_one();
             });

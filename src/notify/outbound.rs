@@ -22,6 +22,8 @@ use super::addresses;
 
 /// How long a call may take in all.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection waits for the next call; kept short, since one that the other side has closed costs an attempt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// What is read of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Longest wait that a receiver may ask for.
@@ -159,6 +161,7 @@ impl Outbound {
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(Arc::new(GuardedResolver(Arc::clone(&guard))))
             .connect_timeout(CALL_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .user_agent(concat!("FastBreak/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client, guard })

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::email::{self, Email};
 use super::fields::{FieldError, Fields};
-use super::outbound::{CALL_TIMEOUT, Guard, Outbound};
+use super::outbound::{CALL_TIMEOUT, Guard, Outbound, before};
 use super::outcome::Outcome;
 use super::pagerduty::{self, PagerDuty};
 use super::seal::Secrets;
@@ -165,7 +166,11 @@ impl Target {
         now: DateTime<Utc>,
     ) -> Outcome {
         match self {
-            Self::Email(email) => email.send(outbound.guard(), notification).await,
+            Self::Email(email) => {
+                let deadline = Instant::now() + email::MAIL_TIMEOUT;
+                let late = || Outcome::retry(None, None, "the mail server took too long");
+                before(deadline, email.send(outbound.guard(), notification)).await.unwrap_or_else(late)
+            }
             Self::Webhook(webhook) => webhook.send(outbound, notification, now).await,
             Self::Slack(slack) => slack.send(outbound, notification, open).await,
             Self::PagerDuty(pagerduty) => pagerduty.send(outbound, notification).await,

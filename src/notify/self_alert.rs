@@ -110,6 +110,7 @@ fn notification(
 impl Notifier {
     /// The database answered at `at`, its time; ends an outage that was told.
     pub(super) async fn database_answered(&self, outage: &mut Outage, at: DateTime<Utc>) {
+        self.metrics.looked("ok");
         let Some(began) = outage.answered(Instant::now(), at) else { return };
         let told = self.book.list().into_iter().filter(|receiver| receiver.row.enabled);
         let ends: Vec<NewDelivery> =
@@ -122,6 +123,7 @@ impl Notifier {
 
     /// The database did not answer; tells the receivers once it has been so for long enough.
     pub(super) fn database_failed(self: &Arc<Self>, outage: &mut Outage, attempts: &mut JoinSet<()>) {
+        self.metrics.looked("failed");
         let Some(began) = outage.failed(Instant::now(), self.self_alert_after) else { return };
         tracing::error!(since = %began, "the database cannot be reached: telling the receivers as last seen");
         for receiver in self.book.list() {

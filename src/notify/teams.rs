@@ -10,8 +10,10 @@ use super::{template, words};
 use crate::model::{Notification, Severity};
 
 pub(super) const SECRETS: &[&str] = &["url"];
-/// Teams takes 28 KB in all; the text keeps well below.
-const TEXT_CHARS_MAX: usize = 8_000;
+/// Teams takes 28 KB in all; what is told of alerts keeps below this, in bytes of JSON.
+const ITEMS_BYTES_MAX: usize = 16_000;
+/// Longest text block, in characters.
+const TEXT_CHARS_MAX: usize = 4_000;
 /// Most buttons of a card.
 const ACTIONS_MAX: usize = 4;
 
@@ -51,11 +53,18 @@ impl Teams {
         match template::render_or_log(self.template.as_deref(), notification) {
             Some(text) => body.push(block(&text, "Default", "Default")),
             None => {
+                let mut room = ITEMS_BYTES_MAX;
                 for item in &items {
-                    body.push(block(&item.headline, "Bolder", "Default"));
                     let fact =
                         |(name, text): &(String, String)| json!({ "title": escape(name), "value": escape(text) });
-                    body.push(json!({ "type": "FactSet", "facts": item.facts.iter().map(fact).collect::<Vec<_>>() }));
+                    let facts = json!({ "type": "FactSet", "facts": item.facts.iter().map(fact).collect::<Vec<_>>() });
+                    // An alert told in short is better than a message refused for its size.
+                    body.push(block(&item.headline, "Bolder", "Default"));
+                    let bytes = facts.to_string().len();
+                    if let Some(left) = room.checked_sub(bytes) {
+                        room = left;
+                        body.push(facts);
+                    }
                 }
             }
         }
@@ -97,7 +106,29 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::*;
+    use crate::notify::seal::Secrets;
+    use crate::notify::{Guard, words};
+
+    #[test]
+    fn a_card_keeps_below_what_teams_takes() {
+        let mut notification = words::sample(true);
+        let first = notification.alerts[0].clone();
+        notification.alerts = (0..50).map(|_| first.clone()).collect();
+        for alert in &mut notification.alerts {
+            for i in 0..40 {
+                alert.labels.insert(format!("label-{i}"), "x".repeat(1_000));
+                alert.annotations.insert(format!("note-{i}"), "\"y*".repeat(400));
+            }
+        }
+        let guard = Guard { allow_ports: vec![443..=443], ..Guard::default() };
+        let secrets: Secrets = [("url".to_owned(), "https://example.com/".into())].into();
+        let settings = serde_json::Map::new();
+        let teams = Teams::read(&mut Fields::new(&settings, &secrets, &guard)).expect("sound");
+        let message = teams.message(&notification).to_string();
+        assert!(message.len() < 28_000, "{}", message.len());
+        assert!(message.contains("and 40 more"));
+    }
 
     #[test]
     fn markdown_of_others_is_text() {

@@ -85,13 +85,13 @@ pub struct AttemptEnd {
     pub detail: String,
 }
 
-/// What waits.
+/// What is due.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct QueueState {
     /// Now, by the database's clock.
     #[diesel(sql_type = Timestamptz)]
     pub at: DateTime<Utc>,
-    /// Receivers to which something is queued.
+    /// Receivers to which something is due, also what is being tried.
     #[diesel(sql_type = Array<Text>)]
     pub receivers: Vec<String>,
 }
@@ -112,14 +112,16 @@ struct EarlierMessage {
     reason: Option<String>,
 }
 
-/// A loose index scan: one step for each receiver, however many wait.
-const QUEUED_RECEIVERS: &str = "WITH RECURSIVE waiting AS ( \
-       (SELECT receiver_id FROM deliveries WHERE state = 'queued' ORDER BY receiver_id LIMIT 1) \
+/// A loose index scan: one step for each receiver, to the row of it that is due first, however many wait.
+const DUE_RECEIVERS: &str = "WITH RECURSIVE waiting AS ( \
+       (SELECT receiver_id, next_attempt_at FROM deliveries WHERE state = 'queued' \
+        ORDER BY receiver_id, next_attempt_at LIMIT 1) \
        UNION ALL \
-       SELECT (SELECT d.receiver_id FROM deliveries d WHERE d.state = 'queued' AND d.receiver_id > w.receiver_id \
-               ORDER BY d.receiver_id LIMIT 1) FROM waiting w WHERE w.receiver_id IS NOT NULL) \
+       SELECT d.receiver_id, d.next_attempt_at FROM waiting w CROSS JOIN LATERAL ( \
+         SELECT receiver_id, next_attempt_at FROM deliveries WHERE state = 'queued' AND receiver_id > w.receiver_id \
+         ORDER BY receiver_id, next_attempt_at LIMIT 1) d) \
      SELECT now() AS at, \
-       coalesce((SELECT array_agg(receiver_id) FROM waiting WHERE receiver_id IS NOT NULL), '{}') AS receivers";
+       coalesce((SELECT array_agg(receiver_id) FROM waiting WHERE next_attempt_at <= now()), '{}') AS receivers";
 
 /// The first of each group only: a message never overtakes an earlier one of its group.
 const CLAIM: &str = "WITH due AS ( \
@@ -156,13 +158,13 @@ const RECORD_ATTEMPT: &str = "INSERT INTO delivery_attempts \
        (delivery_id, number, holder, began_at, outcome, status, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 impl Storage {
-    /// The receivers for which something waits, due or not.
+    /// The receivers for which something is due.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn outbox_state(&self) -> Result<QueueState, StorageError> {
         let mut conn = self.conn().await?;
-        Ok(diesel::sql_query(QUEUED_RECEIVERS).get_result(&mut conn).await?)
+        Ok(diesel::sql_query(DUE_RECEIVERS).get_result(&mut conn).await?)
     }
 
     /// Claims at most `limit` due deliveries to `receiver` for `lease_seconds`.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::options;
 use crate::support::hook::{Hook, Reply};
 use crate::support::postgres::{open_dir, start};
+use crate::support::server::client;
 use crate::support::{Database, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,11 +19,16 @@ async fn receivers_are_told_of_the_outage_from_memory_and_of_its_end_from_the_ou
         .with("ALERT_WEBHOOK_URL", &hook.url)
         .with("FASTBREAK_NOTIFY_SELF_ALERT_AFTER", "3s")
         .with("RUST_LOG", "off");
-    let (_a, _b) = (options.start(), options.start());
+    let (a, b) = (options.start(), options.start());
     let known = "SELECT count(*) FROM receivers WHERE id = 'webhook' AND origin = 'environment'";
     assert_eq!(database.number(known).await, 1);
-    // Both have heard the database at least once.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    for server in [&a, &b] {
+        eventually("it has heard the database", async || {
+            let metrics = client().get(format!("{}/metrics", server.http)).send().await.unwrap().text().await.unwrap();
+            metrics.contains("fastbreak_notify_looks_total{result=\"ok\"}")
+        })
+        .await;
+    }
     assert!(Command::new("kill").args(["-QUIT", &pid.to_string()]).status().unwrap().success());
     let away = Instant::now();
     eventually("both tell", async || hook.count() == 2).await;
