@@ -21,8 +21,8 @@
 //! # Once, or again with the same name
 //!
 //! The notification's id is a function of what is told. It is `webhook-id`, the left side of `Message-ID`, and the group's
-//! key is PagerDuty's `dedup_key`. A sender that dies between sending and recording leaves a row whose lease lapses; another
-//! sends again under the same id. Nothing else makes a duplicate. An attempt whose outcome was never told stays in the log
+//! key is PagerDuty's `dedup_key`. A sender that dies, or loses the database, between sending and recording leaves
+//! a row whose lease lapses; another sends again under the same id. Nothing else makes a duplicate. An attempt whose outcome was never told stays in the log
 //! as one that was lost with its sender.
 //!
 //! # When it does not arrive

@@ -21,6 +21,8 @@ fn options(database: &Database) -> Options {
     Options::on(database)
         .with("FASTBREAK_NOTIFY_ALLOW_CIDRS", "127.0.0.0/8")
         .with("FASTBREAK_NOTIFY_ALLOW_PORTS", "1-65535")
+        // Several replicas a test share one Postgres with other tests.
+        .with("FASTBREAK_DATABASE_CONNECTIONS", "5")
         .with("RUST_LOG", "error")
 }
 
