@@ -48,7 +48,7 @@
 //! | 9 | [`cli`]: arguments and exit codes, one file a subcommand |
 //! | 8 | [`app`]: build, run, drain; the private servers · [`config`]: the table of settings |
 //! | 7 | [`gateway`]: JSON API and page · [`grpc`]: the admin services, one file a service |
-//! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer |
+//! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
 //! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
@@ -65,6 +65,7 @@ pub mod gateway;
 pub mod grpc;
 
 pub mod ingest;
+pub mod notify;
 
 pub mod query;
 

@@ -9,7 +9,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (9, &["cli"]),
     (8, &["app", "config"]),
     (7, &["gateway", "grpc"]),
-    (6, &["ingest"]),
+    (6, &["ingest", "notify"]),
     (5, &["query"]),
     (4, &["rollup"]),
     (3, &["storage", "redis"]),
@@ -35,6 +35,9 @@ const WALLS: &[(&str, &[&str])] = &[
     ("redis", &["redis.rs"]),
     ("opentelemetry_sdk", &["telemetry/otlp.rs", "cli/demo"]),
     ("opentelemetry_otlp", &["telemetry/otlp.rs", "cli/demo"]),
+    ("lettre", &["notify/email"]),
+    ("chacha20poly1305", &["notify/seal.rs"]),
+    ("minijinja", &["notify/template.rs"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 
@@ -48,6 +51,9 @@ const PURE: &[&str] = &[
     "query/aggregate.rs",
     "query/quantile.rs",
     "ingest/json/",
+    "notify/backoff.rs",
+    "notify/words.rs",
+    "notify/chart.rs",
 ];
 
 const LINES_MAX: usize = 500;

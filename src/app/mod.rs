@@ -24,6 +24,7 @@ use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway};
 use crate::grpc::Rooms;
 use crate::ingest::{Ingest, encode_host};
+use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
 use crate::storage::{self, Storage};
@@ -68,6 +69,7 @@ pub struct App {
     private: PrivateServers,
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
+    notifier: Arc<Notifier>,
     gateway: Gateway,
     /// Ends what takes requests.
     intake: CancellationToken,
@@ -125,6 +127,9 @@ impl App {
         }
         let (redis_url, redis) = open_redis(&config).await;
         let holder = format!("{}/{}", host_name(), std::process::id());
+        let dashboard_url = format!("http://{}", listeners.http.local_addr()?);
+        let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url);
+        let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
         let streams = Arc::new(Streams::open(storage, config.window, holder).await?);
         let commits = CancellationToken::new();
         let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
@@ -137,6 +142,7 @@ impl App {
         telemetry.register(|registry| metrics.register(registry));
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
+        telemetry.register(|registry| notifier.metrics.register(registry));
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
         let facts = Facts {
             http: listeners.http.local_addr()?,
@@ -154,6 +160,7 @@ impl App {
             private: PrivateServers { redis, postgres },
             streams,
             ingest,
+            notifier,
             gateway,
             intake: CancellationToken::new(),
             commits,
@@ -180,6 +187,7 @@ impl App {
             mut private,
             streams,
             ingest,
+            notifier,
             gateway,
             intake,
             commits,
@@ -190,13 +198,14 @@ impl App {
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
+        let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, &streams));
+        let rooms = Arc::new(rooms(&gateway, &streams, &notifier));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
             ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
-            ("http", listeners.http, gateway.router()),
+            ("http", listeners.http, gateway.router(&notifier)),
         ] {
             let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
             serving.spawn(listener.serve(intake.clone()));
@@ -219,6 +228,7 @@ impl App {
             flusher_end.cancel();
             let _ended = flusher.await;
             streams.close_own().await;
+            let _ended = deliveries.await;
         };
         let drained = tokio::time::timeout(config.grace_period, drain).await.is_ok();
         background.cancel();
@@ -231,9 +241,9 @@ impl App {
     }
 }
 
-fn rooms(gateway: &Gateway, streams: &Arc<Streams>) -> Rooms {
+fn rooms(gateway: &Gateway, streams: &Arc<Streams>, notifier: &Arc<Notifier>) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
-    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams) }
+    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), notifier: Arc::clone(notifier) }
 }
 
 fn spawn_background(

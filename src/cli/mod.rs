@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod notify;
 mod query;
 mod send;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Send(send::SendArgs),
     /// Evaluate a PromQL query or indicator on a running server
     Query(query::QueryArgs),
+    /// Receivers of notifications
+    Notify(notify::NotifyArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => run(demo::run(args)),
         Command::Send(args) => run(send::run(args)),
         Command::Query(args) => run(query::run(args)),
+        Command::Notify(args) => run(notify::run(args)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! into the `Config` structs of the modules below and reports every mistake of all of it at once.
 
 mod load;
+mod notify;
 mod settings;
 
 use std::net::SocketAddr;
@@ -68,6 +69,8 @@ pub struct Config {
     pub retention: Retention,
     /// Limits of each listener.
     pub connections: ConnectionLimits,
+    /// Notifications out.
+    pub notify: crate::notify::Config,
     /// How long a drain may take.
     pub grace_period: Duration,
     /// Log lines.
@@ -116,6 +119,7 @@ impl Config {
                 per_address: read.parse("max_connections_per_address", "a number"),
                 streams: read.parse("max_streams", "a number"),
             },
+            notify: notify::read(&mut read),
             grace_period: read.duration("grace_period"),
             log_format: log_format(&mut read),
             log_filter: read.text("log_filter"),

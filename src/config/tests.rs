@@ -50,3 +50,43 @@ fn every_mistake_is_told_at_once_with_its_place() {
 fn the_seeds_debug_variable_means_debug() {
     assert_eq!(read(&[], &[("DEBUG", "fastbreak:*")]).expect("sound").log_filter, "info,fastbreak=debug");
 }
+
+#[test]
+fn the_seeds_variables_make_receivers_and_their_mistakes_name_the_variable() {
+    let sound = [
+        ("SMTP_HOST", "mail.example.com"),
+        ("SMTP_USER", "alerts@example.com"),
+        ("SMTP_PASS", "secret"),
+        ("ALERT_EMAIL_RECIPIENTS", "a@example.com, b@example.com"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/X"),
+    ];
+    let config = read(&[], &sound).expect("sound");
+    let ids: Vec<&str> = config.notify.environment.iter().map(|draft| draft.id.as_str()).collect();
+    assert_eq!(ids, ["email", "slack"]);
+    assert_eq!(config.notify.environment[0].settings["from"], "alerts@example.com");
+    assert!(!format!("{config:?}").contains("hooks.slack.com"));
+    let bad = [
+        ("SMTP_HOST", "mail.example.com"),
+        ("SMTP_USER", "alerts"),
+        ("SMTP_TLS", "maybe"),
+        ("ALERT_EMAIL_RECIPIENTS", "nobody"),
+        ("ALERT_WEBHOOK_URL", "http://10.0.0.1/token"),
+        ("FASTBREAK_SECRET_KEY", "short"),
+        ("FASTBREAK_NOTIFY_ALLOW_CIDRS", "10.0.0.0/40"),
+        ("FASTBREAK_NOTIFY_ALLOW_PORTS", "0-80"),
+    ];
+    let told = read(&[], &bad).expect_err("mistakes").join("\n");
+    for expected in [
+        "environment SMTP_TLS: smtp_tls must be one of auto, starttls, tls, none",
+        "environment SMTP_USER: smtp_user needs a password",
+        "alert_email_from is no mail address",
+        "environment ALERT_EMAIL_RECIPIENTS: alert_email_recipients has \"nobody\"",
+        "environment ALERT_WEBHOOK_URL: alert_webhook_url is not to be called: the address 10.0.0.1 is not public",
+        "environment FASTBREAK_SECRET_KEY: secret_key has fewer than 32 bytes",
+        "notify_allow_cidrs has \"10.0.0.0/40\"",
+        "notify_allow_ports has \"0-80\"",
+    ] {
+        assert!(told.contains(expected), "{expected}\n---\n{told}");
+    }
+    assert!(!told.contains("token"));
+}

@@ -3,12 +3,15 @@
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
+mod deliveries;
 mod health;
 mod indicators;
 mod ledger;
 mod page;
 mod problem;
 mod query;
+mod receivers;
+mod same_origin;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::ingest::Ingest;
 use crate::model::Width;
+use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
@@ -83,8 +87,8 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// The routes.
-    pub fn router(&self) -> Router {
+    /// The routes; `notifier` has the receivers.
+    pub fn router(&self, notifier: &Arc<Notifier>) -> Router {
         Router::new()
             .route("/", get(page::index))
             .route("/health", get(health::health))
@@ -98,6 +102,8 @@ impl Gateway {
             .route("/api/system/info", get(health::system_info))
             .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
             .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
+            .merge(receivers::routes(notifier))
+            .merge(deliveries::routes(notifier))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")

@@ -1,8 +1,11 @@
 //! Problem documents (RFC 9457).
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::notify::NotifyError;
 use crate::query::QueryError;
 
 /// An error as a client reads it.
@@ -11,7 +14,7 @@ pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
 }
 
 impl Problem {
@@ -25,7 +28,7 @@ impl Problem {
 
     /// A parameter out of range.
     pub(super) fn parameter(field: &'static str, detail: impl Into<String>) -> Self {
-        Self { field: Some(field), ..Self::of(StatusCode::BAD_REQUEST, "invalid-argument", detail) }
+        Self { field: Some(field.into()), ..Self::of(StatusCode::BAD_REQUEST, "invalid-argument", detail) }
     }
 }
 
@@ -36,6 +39,20 @@ impl From<QueryError> for Problem {
             tracing::warn!(error = &error as &dyn std::error::Error, "query not answered");
         }
         Self::of(code.http(), code.as_str(), error.to_string())
+    }
+}
+
+impl From<NotifyError> for Problem {
+    fn from(error: NotifyError) -> Self {
+        let code = error.code();
+        if code.http().is_server_error() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "receivers or deliveries not answered");
+        }
+        let field = match &error {
+            NotifyError::Fields(fields) => fields.first().map(|first| first.field.clone().into()),
+            _ => None,
+        };
+        Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }
     }
 }
 

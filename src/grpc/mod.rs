@@ -3,6 +3,7 @@
 //! Layer 7, beside the gateway and never naming it. A service reads its request, asks the rooms below, and answers; what
 //! goes wrong is a status with `google.rpc` details.
 
+mod receivers;
 mod system;
 
 use std::net::SocketAddr;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tonic::service::Routes;
 
+use crate::notify::Notifier;
+use crate::proto::receiver_service_server::ReceiverServiceServer;
 use crate::proto::system_service_server::SystemServiceServer;
 use crate::rollup::Streams;
 
 /// The services served here, by full name.
-pub const SERVICES: &[&str] = &["fastbreak.v1.SystemService"];
+pub const SERVICES: &[&str] = &["fastbreak.v1.ReceiverService", "fastbreak.v1.SystemService"];
 
 /// What the services may use.
 pub struct Rooms {
@@ -29,10 +32,14 @@ pub struct Rooms {
     pub started: DateTime<Utc>,
     /// Series and streams.
     pub streams: Arc<Streams>,
+    /// Receivers and deliveries.
+    pub notifier: Arc<Notifier>,
 }
 
 /// Adds the services to `routes`.
 #[must_use]
 pub fn add_services(routes: Routes, rooms: Arc<Rooms>) -> Routes {
-    routes.add_service(SystemServiceServer::new(system::System(rooms)))
+    routes
+        .add_service(ReceiverServiceServer::new(receivers::Receivers(Arc::clone(&rooms))))
+        .add_service(SystemServiceServer::new(system::System(rooms)))
 }

@@ -7,7 +7,9 @@ mod blocks;
 mod connect;
 mod deliveries;
 mod journal;
+mod outbox;
 mod partitions;
+mod receivers;
 mod schema;
 mod series;
 mod streams;
@@ -20,9 +22,11 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
 pub use blocks::{BlockKey, BlockPart, Flush, HourToCompact, Tier};
-pub use deliveries::NewDelivery;
+pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow, NewDelivery};
 pub use journal::{AppendError, JournalRow};
+pub use outbox::{AttemptEnd, BegunAttempt, ClaimedDelivery, Ending, QueueState};
 pub use partitions::Retention;
+pub use receivers::{LastDelivery, NewReceiver, ReceiverRow};
 pub use series::{MetricRow, SeriesRow};
 pub use streams::StreamRow;
 

@@ -99,6 +99,8 @@ diesel::table! {
         remote_ref -> Nullable<Text>,
         created_at -> Timestamptz,
         ended_at -> Nullable<Timestamptz>,
+        queued_at -> Timestamptz,
+        attempts_before -> Integer,
     }
 }
 

@@ -18,6 +18,8 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/services",
         "/api/ingest/ledger",
         "/api/system/info",
+        "/api/receivers",
+        "/api/deliveries",
         "/prometheus/api/v1/query?query=1%2B1",
         "/prometheus/api/v1/query_range?query=up&start=0&end=60&step=15",
     ] {

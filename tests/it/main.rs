@@ -9,6 +9,7 @@ mod durability;
 mod exporters;
 mod ingest;
 mod memory;
+mod notify;
 mod redis;
 mod replicas;
 mod support;

@@ -97,6 +97,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends at once, as a crash would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
