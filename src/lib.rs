@@ -64,6 +64,7 @@ pub mod config;
 pub mod gateway;
 pub mod grpc;
 
+pub mod alerting;
 pub mod ingest;
 
 pub mod query;

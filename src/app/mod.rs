@@ -20,6 +20,7 @@ pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
 use listen::{Listener, ListenerMetrics};
 
+use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway};
 use crate::grpc::Rooms;
@@ -69,6 +70,7 @@ pub struct App {
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
     gateway: Gateway,
+    alerting: Arc<Alerting>,
     /// Ends what takes requests.
     intake: CancellationToken,
     /// Ends the committer, once nothing takes requests.
@@ -125,7 +127,7 @@ impl App {
         }
         let (redis_url, redis) = open_redis(&config).await;
         let holder = format!("{}/{}", host_name(), std::process::id());
-        let streams = Arc::new(Streams::open(storage, config.window, holder).await?);
+        let streams = Arc::new(Streams::open(storage, config.window, holder.clone()).await?);
         let commits = CancellationToken::new();
         let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
         let committer = tokio::spawn(committer);
@@ -146,6 +148,9 @@ impl App {
             window: config.window,
             started: chrono::Utc::now(),
         };
+        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (&facts, &holder)));
+        telemetry.register(|registry| alerting.metrics.register(registry));
+        alerting.seed().await.context("the shipped rules cannot be written")?;
         let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, telemetry, facts);
         Ok(Self {
             config,
@@ -155,6 +160,7 @@ impl App {
             streams,
             ingest,
             gateway,
+            alerting,
             intake: CancellationToken::new(),
             commits,
             background: CancellationToken::new(),
@@ -181,6 +187,7 @@ impl App {
             streams,
             ingest,
             gateway,
+            alerting,
             intake,
             commits,
             background,
@@ -188,6 +195,7 @@ impl App {
         } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        spawn_alerting(&mut background_tasks, &alerting, &background);
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let mut serving = JoinSet::new();
@@ -196,7 +204,7 @@ impl App {
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
             ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
-            ("http", listeners.http, gateway.router()),
+            ("http", listeners.http, gateway.router(&alerting)),
         ] {
             let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
             serving.spawn(listener.serve(intake.clone()));
@@ -229,6 +237,34 @@ impl App {
         tracing::info!(drained, "stopped");
         Ok(drained)
     }
+}
+
+fn alerting_of(
+    config: &Config,
+    streams: &Arc<Streams>,
+    engine: &Arc<Engine>,
+    (facts, holder): (&Facts, &str),
+) -> Alerting {
+    let own = || format!("http://{}", facts.http);
+    let dashboard_url = Some(config.dashboard_url.clone()).filter(|url| !url.is_empty()).unwrap_or_else(own);
+    let settings = alerting::Config {
+        retention_days: i32::try_from(config.retention_alerts.num_days()).unwrap_or(i32::MAX).max(1),
+        ..alerting::Config::new(config.window, dashboard_url)
+    };
+    Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, holder)
+}
+
+fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &CancellationToken) {
+    tasks.spawn(Arc::clone(alerting).run(cancel.clone()));
+    let alerting = Arc::clone(alerting);
+    tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), move || {
+        let alerting = Arc::clone(&alerting);
+        async move {
+            if let Err(error) = alerting.forget_old().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old alerts are not forgotten now");
+            }
+        }
+    }));
 }
 
 fn rooms(gateway: &Gateway, streams: &Arc<Streams>) -> Rooms {

@@ -3,12 +3,17 @@
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
+mod alerts;
+mod body;
 mod health;
 mod indicators;
 mod ledger;
 mod page;
 mod problem;
 mod query;
+mod routing;
+mod rules;
+mod silences;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +27,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::alerting::Alerting;
 use crate::ingest::Ingest;
 use crate::model::Width;
 use crate::query::Engine;
@@ -83,8 +89,8 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// The routes.
-    pub fn router(&self) -> Router {
+    /// The routes; `alerting` has rules and alerts.
+    pub fn router(&self, alerting: &Arc<Alerting>) -> Router {
         Router::new()
             .route("/", get(page::index))
             .route("/health", get(health::health))
@@ -98,6 +104,10 @@ impl Gateway {
             .route("/api/system/info", get(health::system_info))
             .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
             .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
+            .merge(alerts::routes(alerting))
+            .merge(rules::routes(alerting))
+            .merge(silences::routes(alerting))
+            .merge(routing::routes(alerting))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")

@@ -7,6 +7,7 @@ mod aggregate;
 mod binary;
 mod calls;
 mod compile;
+mod condition;
 mod engine;
 mod eval;
 mod functions;
@@ -17,6 +18,7 @@ mod select;
 mod value;
 
 pub use compile::{Params, Plan};
+pub use condition::{Compare, Condition};
 pub use engine::Engine;
 pub use indicators::{INDICATORS, Indicator, indicator};
 pub use select::{Select, View};

@@ -32,7 +32,6 @@ impl From<&Notification> for NewDelivery {
 }
 
 /// Queues deliveries; one that is there already stays as it is. Returns how many are new.
-#[expect(dead_code, reason = "the room that writes it, alerting, is being built")]
 pub(super) async fn enqueue_in_txn(conn: &mut AsyncPgConnection, new: &[NewDelivery]) -> QueryResult<usize> {
     diesel::insert_into(deliveries::table)
         .values(new)
