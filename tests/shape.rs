@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "alerting/state.rs",
     "alerting/evaluate.rs",
     "alerting/dispatch.rs",
+    "alerting/replay.rs",
     "alerting/routes.rs",
     "alerting/suppress.rs",
     "alerting/templates.rs",

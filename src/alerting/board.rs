@@ -119,8 +119,9 @@ impl Alerting {
         let to = alert.ends_at.map_or(now, |end| (end + CHART_MARGIN).min(now)).timestamp_millis();
         let step = ((to - from) / CHART_POINTS).max(1);
         let step = (step + 9_999) / 10_000 * 10_000;
-        let start = from - from.rem_euclid(step);
-        let answer = self.engine.range_of(&ready.condition, (start, to.max(start)), step).await.ok()?;
+        // Counted from the end, so that the last point is the newest.
+        let start = to - (to - from).max(0) / step * step;
+        let answer = self.engine.range_of(&ready.condition, (start, to), step).await.ok()?;
         let rule = &ready.stored.rule;
         let values = (0..answer.times.len()).map(|at| {
             let labelled = |labels: &evaluate::LabelSet| {

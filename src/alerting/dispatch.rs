@@ -437,3 +437,6 @@ impl<'a> Deciding<'a> {
         self.out
     }
 }
+
+#[cfg(test)]
+mod tests;

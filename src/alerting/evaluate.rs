@@ -149,9 +149,9 @@ pub(super) fn evaluate(
         }
         evaluation.step_absent(&fresh, known, &by_fingerprint);
     }
-    let known = (rule.policy.missing_series == MissingSeries::Fire && !failed)
-        .then(|| merged(known, by_fingerprint.values().map(|(labels, _)| labels)))
-        .flatten();
+    let seen_sets = order.iter().filter_map(|print| by_fingerprint.get(print)).map(|(labels, _)| labels);
+    let remembers = rule.policy.missing_series == MissingSeries::Fire && !failed;
+    let known = if remembers { merged(known, seen_sets) } else { None };
     let summary = evaluation.summary(error, by_fingerprint.values().map(|(_, value)| *value));
     Verdict { outcomes: evaluation.outcomes, summary, known }
 }

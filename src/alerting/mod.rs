@@ -4,17 +4,21 @@
 //! Around them a loop reads, asks and writes: `live`. The same cores run over stored history in `backtest`. What is to be
 //! told goes into the outbox in the transaction of the transition; who delivers it is not known here.
 
+mod backtest;
 mod board;
 mod counters;
 mod defaults;
 mod dispatch;
 mod error;
 mod evaluate;
+mod explain;
 mod live;
 mod outcome;
 mod quiet;
+mod replay;
 mod routes;
 mod rulebook;
+mod slo;
 mod state;
 mod stored;
 mod suppress;
@@ -27,11 +31,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+pub use backtest::{Backtest, BacktestSeries, BacktestSummary};
 pub use board::{AlertDetail, Chart};
 pub use counters::AlertingMetrics;
 pub use error::{AlertingError, Violation};
+pub use explain::{ExplainStep, Explanation};
 pub use quiet::{RouteAnswer, SilenceStatus, WindowStatus};
+pub use replay::ReplayedTransition;
 pub use rulebook::{RuleRevision, RuleStatus};
+pub use slo::SloStatus;
 
 use crate::model::{Period, Route, Rule, Width, fingerprint};
 use crate::query::{Engine, Sample};

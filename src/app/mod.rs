@@ -199,7 +199,7 @@ impl App {
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, &streams));
+        let rooms = Arc::new(rooms(&gateway, &streams, &alerting));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
@@ -267,9 +267,9 @@ fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &Ca
     }));
 }
 
-fn rooms(gateway: &Gateway, streams: &Arc<Streams>) -> Rooms {
+fn rooms(gateway: &Gateway, streams: &Arc<Streams>, alerting: &Arc<Alerting>) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
-    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams) }
+    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), alerting: Arc::clone(alerting) }
 }
 
 fn spawn_background(

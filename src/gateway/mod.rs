@@ -4,6 +4,7 @@
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
 mod alerts;
+mod backtest;
 mod body;
 mod health;
 mod indicators;
@@ -14,6 +15,7 @@ mod query;
 mod routing;
 mod rules;
 mod silences;
+mod slos;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,6 +110,7 @@ impl Gateway {
             .merge(rules::routes(alerting))
             .merge(silences::routes(alerting))
             .merge(routing::routes(alerting))
+            .merge(slos::routes(alerting))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")

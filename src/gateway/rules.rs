@@ -18,7 +18,7 @@ use crate::model::{Rule, RuleOrigin};
 use crate::storage::Expected;
 
 /// What a rule's answer has beside what was written; taken off a body that was read and sent back.
-const READ_ONLY: &[&str] = &["revision", "origin", "createdAt", "updatedAt", "health", "alerts"];
+pub(super) const READ_ONLY: &[&str] = &["revision", "origin", "createdAt", "updatedAt", "health", "alerts"];
 
 /// The routes.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(alerting: &Arc<Alerting>) -> Router<S> {
@@ -28,6 +28,8 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(alerting: &Arc<Alerting>)
         .route("/api/alerts/rules/{rule}/revisions", get(revisions))
         .route("/api/alerts/rules/{rule}/revert", post(revert))
         .route("/api/alerts/rules/{rule}/test", post(test))
+        .route("/api/alerts/rules/{rule}/backtest", post(super::backtest::backtest))
+        .route("/api/alerts/explain", get(super::backtest::explain))
         .with_state(Arc::clone(alerting))
 }
 
@@ -100,6 +102,10 @@ async fn replace(
         let there = alerting.rule(&id).await?;
         let mut whole = serde_json::to_value(&there.stored.rule).unwrap_or_default();
         if let Some(whole) = whole.as_object_mut() {
+            if body.contains_key("threshold") {
+                // It belonged to the threshold that goes.
+                whole.remove("recoveryThreshold");
+            }
             whole.extend(std::mem::take(&mut body));
             body = std::mem::take(whole);
         }

@@ -30,6 +30,12 @@ impl Period {
         Self(minutes * 60_000)
     }
 
+    /// So many milliseconds; `None` when negative.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Option<Self> {
+        if millis < 0 { None } else { Some(Self(millis)) }
+    }
+
     /// In milliseconds.
     #[must_use]
     pub const fn millis(self) -> i64 {
