@@ -194,7 +194,8 @@ impl Alerting {
             burn_rates.push((window, answer.last_number().filter(|rate| rate.is_finite())));
         }
         let rate = |window: &str| burn_rates.iter().find(|(name, _)| *name == window).and_then(|(_, rate)| *rate);
-        let burns = |burning: &Burn| [burning.short, burning.long].iter().all(|w| rate(w).is_some_and(|r| r > burning.rate));
+        let burns =
+            |burning: &Burn| [burning.short, burning.long].iter().all(|w| rate(w).is_some_and(|r| r > burning.rate));
         let state = match error_budget {
             None => "unmeasured",
             Some(left) if left <= 0.0 => "exhausted",

@@ -66,7 +66,8 @@ enum AlertsCommand {
 }
 
 fn line(alert: &Value) -> String {
-    let when = Some(text(alert, "/startsAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| text(alert, "/pendingSince"));
+    let when =
+        Some(text(alert, "/startsAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| text(alert, "/pendingSince"));
     let taken = text(alert, "/acknowledged/by");
     let taken = if taken.is_empty() { taken } else { format!("  taken by {taken}") };
     format!(
@@ -98,7 +99,13 @@ pub(super) async fn run(args: AlertsArgs) -> anyhow::Result<ExitCode> {
             server.show(&alert, |alert| {
                 let transitions = alert.get("transitions").and_then(Value::as_array).into_iter().flatten();
                 let lines = transitions.map(|t| {
-                    format!("\n  {} {} -> {} ({})", text(t, "/at"), text(t, "/from"), text(t, "/to"), text(t, "/reason"))
+                    format!(
+                        "\n  {} {} -> {} ({})",
+                        text(t, "/at"),
+                        text(t, "/from"),
+                        text(t, "/to"),
+                        text(t, "/reason")
+                    )
                 });
                 line(alert) + &lines.collect::<String>()
             });

@@ -54,7 +54,8 @@ impl ServerArgs {
         let answer = request.send().await.with_context(|| format!("{url} does not answer"))?;
         let status = answer.status().as_u16();
         let text = answer.text().await.context("the server's answer broke off")?;
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+        let body =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
         Ok(Answer { status, body })
     }
 

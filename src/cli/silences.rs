@@ -78,7 +78,8 @@ pub(super) async fn run(args: SilencesArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         SilencesCommand::List => server.show(&server.get("/api/silences").await?, line),
         SilencesCommand::Add { matchers, lasting, by, comment, dry_run } => {
-            let span = humantime::parse_duration(&lasting).with_context(|| format!("--for {lasting:?} is not such as 2h"))?;
+            let span =
+                humantime::parse_duration(&lasting).with_context(|| format!("--for {lasting:?} is not such as 2h"))?;
             let ends_at = chrono::Utc::now() + chrono::TimeDelta::from_std(span).context("--for is too long")?;
             let matchers = matchers.iter().map(|written| matcher(written)).collect::<anyhow::Result<Vec<_>>>()?;
             let body = json!({ "matchers": matchers, "endsAt": ends_at, "createdBy": by, "comment": comment });

@@ -115,8 +115,7 @@ impl AlertService for Alerts {
             "" => None,
             token => Some(token.parse().map_err(|_| bad_field("page_token", "was not given by an answer"))?),
         };
-        let alerts =
-            self.0.alert_history(hours, cursor, i64::from(size)).await.map_err(|error| status(&error))?;
+        let alerts = self.0.alert_history(hours, cursor, i64::from(size)).await.map_err(|error| status(&error))?;
         let last = alerts.last().filter(|_| alerts.len() == size as usize);
         let next_page_token = last.map(|alert| alert.id.clone()).unwrap_or_default();
         let alerts = alerts.iter().map(view).collect();

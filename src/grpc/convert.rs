@@ -59,7 +59,11 @@ pub(super) fn period(field: &str, given: Option<prost_types::Duration>) -> Resul
     let Some(given) = given else { return Ok(None) };
     let sound = (0..=i64::from(u32::MAX)).contains(&given.seconds) && (0..1_000_000_000).contains(&given.nanos);
     let millis = given.seconds.saturating_mul(1_000).saturating_add(i64::from(given.nanos) / 1_000_000);
-    if sound { Ok(Period::from_millis(millis)) } else { Err(bad_field(field, "must not be negative or over a century")) }
+    if sound {
+        Ok(Period::from_millis(millis))
+    } else {
+        Err(bad_field(field, "must not be negative or over a century"))
+    }
 }
 
 pub(super) const fn severity(severity: Severity) -> proto::Severity {

@@ -241,7 +241,7 @@ impl Storage {
             alert_instances::ended_at.is_null().or(alert_instances::ended_at.assume_not_null().ge(since));
         Ok(alert_instances::table
             .filter(alert_instances::id.lt(before))
-            .filter(alert_instances::state.ne("inactive"))
+            .filter(alert_instances::starts_at.is_not_null())
             .filter(open_in_range)
             .order(alert_instances::id.desc())
             .limit(limit)

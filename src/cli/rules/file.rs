@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn our_own_files_have_the_fields_of_the_api() {
-        let file = parse("rules:\n- {id: a, name: A, condition: cpuUsage > threshold, threshold: 90}\n").expect("a file");
+        let file =
+            parse("rules:\n- {id: a, name: A, condition: cpuUsage > threshold, threshold: 90}\n").expect("a file");
         assert_eq!(file.rules.len(), 1);
         assert!(parse("rules:\n- {name: A}\n").is_err());
         assert!(parse("groups: 5").is_err());

@@ -295,7 +295,13 @@ fn report(name: &str, result: &Value) -> String {
         out.push_str(&format!("\n  as it is stored: {}", numbers("/live")));
     }
     for told in result.get("notifications").and_then(Value::as_array).into_iter().flatten() {
-        out.push_str(&format!("\n  {} {} {} to {}", text(told, "/at"), text(told, "/severity"), text(told, "/reason"), text(told, "/receiver")));
+        out.push_str(&format!(
+            "\n  {} {} {} to {}",
+            text(told, "/at"),
+            text(told, "/severity"),
+            text(told, "/reason"),
+            text(told, "/receiver")
+        ));
     }
     out
 }
