@@ -37,7 +37,7 @@
 //!    replicas live, and whether rules or routes have changed. Rendezvous hashing over the replicas says which rules are ours;
 //!    evaluation times are multiples of a rule's interval, so every replica means the same instants.
 //! 2. State and open alerts of all due rules are read, and all their conditions asked of the engine at once: blocks, cursors
-//!    and heads once for all ([`query::Engine::instants`]).
+//!    and heads once for all ([`query::Engine::conditions`]).
 //! 3. `alerting::state::step` moves each alert on: inactive → pending → firing → resolved. It is pure, and backtests and
 //!    tests call it too.
 //! 4. A rule that has something to say writes it in one transaction ([`storage::Storage::evaluation_write`]): first the

@@ -100,6 +100,8 @@ impl Alerting {
         let Some(tried) = edited.or_else(|| stored_rule.clone()) else {
             return Err(AlertingError::invalid("rule", "the rule to be tried must be given"));
         };
+        // Never closed, so there is always a place in the end.
+        let _place = self.backtests.acquire().await;
         let began = Instant::now();
         let world = self.world().await?;
         let mut result = self.run_over(&tried, (from, to), &world, began).await?;
@@ -171,7 +173,8 @@ impl Alerting {
             let steps = STEPS_PER_QUERY.min(stretch.steps - done);
             let first = stretch.start_ms + done * stretch.step_ms;
             let last = first + (steps - 1) * stretch.step_ms;
-            let answer = self.engine.range_of(&rule.condition, (first - delay, last - delay), stretch.step_ms).await?;
+            let answer =
+                self.engine.condition_range(&rule.condition, (first - delay, last - delay), stretch.step_ms).await?;
             tokio::task::block_in_place(|| {
                 for step in 0..steps {
                     let seen = samples(&answer, step as usize);

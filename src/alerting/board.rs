@@ -121,7 +121,7 @@ impl Alerting {
         let step = (step + 9_999) / 10_000 * 10_000;
         // Counted from the end, so that the last point is the newest.
         let start = to - (to - from).max(0) / step * step;
-        let answer = self.engine.range_of(&ready.condition, (start, to), step).await.ok()?;
+        let answer = self.engine.condition_range(&ready.condition, (start, to), step).await.ok()?;
         let rule = &ready.stored.rule;
         let values = (0..answer.times.len()).map(|at| {
             let labelled = |labels: &evaluate::LabelSet| {

@@ -208,12 +208,13 @@ impl Live {
             let verdict = evaluate(ready, &instances, &known, samples, *at);
             self.count(&verdict);
             let state = outcome::state_change(ready, before, &verdict, (*at, share));
-            if open.is_empty() && verdict.outcomes.is_empty() {
+            let is_written = if open.is_empty() && verdict.outcomes.is_empty() {
                 quiet.push(state);
+                true
             } else {
-                self.write(ready, open, verdict, state).await;
-            }
-            if held.stored.deleted || !held.stored.rule.enabled {
+                self.write(ready, open, verdict, state).await
+            };
+            if is_written && (held.stored.deleted || !held.stored.rule.enabled) {
                 finished.push(id.clone());
             }
         }
@@ -239,7 +240,7 @@ impl Live {
                 asked.push(id.clone());
             }
         }
-        let answers = self.alerting.engine.instants(&conditions).await?;
+        let answers = self.alerting.engine.conditions(&conditions).await?;
         let read = |answer: Result<crate::query::Answer, QueryError>| {
             answer.map(|answer| samples(&answer, 0)).map_err(|error| error.to_string())
         };
@@ -251,8 +252,8 @@ impl Live {
         self.alerting.metrics.left_out(verdict.summary.left_out);
     }
 
-    /// Writes what a rule has to say. When it fails or is fenced off, the next evaluation says it.
-    async fn write(&self, ready: &ReadyRule, open: &[OpenAlert], verdict: Verdict, state: StateChange) {
+    /// Writes what a rule has to say. When it fails or is fenced off, false: the next evaluation says it.
+    async fn write(&self, ready: &ReadyRule, open: &[OpenAlert], verdict: Verdict, state: StateChange) -> bool {
         let charts = self.alerting.charts(ready, &verdict, state.evaluated_at).await;
         let write = outcome::write(ready, open, &verdict, (state, &charts), &self.routes);
         let url = &self.alerting.config.dashboard_url;
@@ -264,10 +265,12 @@ impl Live {
                 for (transition, _) in verdict.outcomes.iter().filter_map(|outcome| outcome.transition.as_ref()) {
                     self.alerting.metrics.changed(transition.to.as_str());
                 }
+                true
             }
             Err(StorageError::Fenced) => {
                 self.alerting.metrics.evaluated("fenced", 1);
                 tracing::debug!(rule = ready.stored.rule.id, "somebody else has evaluated it");
+                false
             }
             Err(error) => {
                 self.alerting.metrics.evaluated("failed", 1);
@@ -276,6 +279,7 @@ impl Live {
                     rule = ready.stored.rule.id,
                     "an evaluation was not written"
                 );
+                false
             }
         }
     }

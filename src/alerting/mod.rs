@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use backtest::{Backtest, BacktestSeries, BacktestSummary};
@@ -48,6 +49,8 @@ use evaluate::{ReadyRule, Verdict};
 use outcome::Charts;
 use state::Effect;
 
+/// Backtests at once.
+const BACKTESTS_MAX: usize = 2;
 /// How long the chart of a notification may take to be read.
 const CHART_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the chart of a notification shows.
@@ -81,6 +84,8 @@ pub struct Alerting {
     config: Config,
     /// Names this process among the replicas.
     replica: String,
+    /// Places for backtests; whoever finds none waits.
+    backtests: Semaphore,
     /// What is counted here.
     pub metrics: AlertingMetrics,
 }
@@ -90,7 +95,8 @@ impl Alerting {
     #[must_use]
     pub fn new(storage: Storage, engine: Arc<Engine>, config: Config, holder: &str) -> Self {
         let replica = format!("{holder}/{:08x}", rand::random::<u32>());
-        Self { storage, engine, config, replica, metrics: AlertingMetrics::default() }
+        let backtests = Semaphore::new(BACKTESTS_MAX);
+        Self { storage, engine, config, replica, backtests, metrics: AlertingMetrics::default() }
     }
 
     /// Brings in the shipped rules; a person's edit of one stays.
@@ -134,7 +140,7 @@ impl Alerting {
             return Charts::new();
         }
         let end = at.timestamp_millis();
-        let asked = self.engine.range_of(&ready.condition, (end - CHART_SPAN_MS, end), CHART_STEP_MS);
+        let asked = self.engine.condition_range(&ready.condition, (end - CHART_SPAN_MS, end), CHART_STEP_MS);
         let Ok(Ok(answer)) = tokio::time::timeout(CHART_TIMEOUT, asked).await else { return Charts::new() };
         let crate::query::AnswerValue::Vector(columns) = &answer.value else { return Charts::new() };
         let rule = &ready.stored.rule;

@@ -195,7 +195,8 @@ impl App {
         } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
-        spawn_alerting(&mut background_tasks, &alerting, &background);
+        // It leaves first, so that another replica takes its rules while we drain.
+        spawn_alerting(&mut background_tasks, &alerting, &intake);
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let mut serving = JoinSet::new();

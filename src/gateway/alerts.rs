@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use chrono::DateTime;
 use http::{HeaderValue, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -95,7 +96,11 @@ fn detail(detail: &AlertDetail) -> Value {
     let more = json!({
         "transitions": detail.transitions,
         "deliveries": detail.deliveries,
-        "chart": { "start": detail.chart.start_ms, "step": detail.chart.step_ms, "values": detail.chart.values },
+        "chart": {
+            "start": DateTime::from_timestamp_millis(detail.chart.start_ms),
+            "step": detail.chart.step_ms as f64 / 1_000.0,
+            "values": detail.chart.values,
+        },
     });
     if let (Some(view), Value::Object(more)) = (view.as_object_mut(), more) {
         view.extend(more);

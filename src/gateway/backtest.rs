@@ -56,20 +56,23 @@ fn view(result: &Backtest) -> Value {
     };
     let series =
         |(labels, values): &(BTreeMap<String, String>, Vec<Option<f64>>)| json!({ "labels": labels, "values": values });
-    json!({
+    let mut view = json!({
         "evaluations": result.evaluations,
         "transitions": result.transitions.iter().map(transition).collect::<Vec<_>>(),
         "alerts": result.alerts,
         "notifications": result.notifications.iter().map(notification).collect::<Vec<_>>(),
         "summary": summary(&result.summary),
-        "live": result.live.as_ref().map(summary),
         "series": {
-            "start": result.series.start_ms,
-            "step": result.series.step_ms,
+            "start": DateTime::from_timestamp_millis(result.series.start_ms),
+            "step": result.series.step_ms as f64 / 1_000.0,
             "values": result.series.values.iter().map(series).collect::<Vec<_>>(),
         },
         "warnings": result.warnings,
-    })
+    });
+    if let (Some(view), Some(live)) = (view.as_object_mut(), &result.live) {
+        view.insert("live".to_owned(), summary(live));
+    }
+    view
 }
 
 /// Runs a rule or an edit of it over stored history.

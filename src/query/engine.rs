@@ -12,12 +12,11 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::compile::{Params, Plan};
-use super::condition::Condition;
 use super::select::{Select, is_equality};
 use super::value::Answer;
 use super::{QueryError, View};
 use crate::model::{Cell, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
-use crate::rollup::{BlockCache, Blocks, MetricEntry, Slot, Stream, Streams, load_metrics, register_series};
+use crate::rollup::{BlockCache, MetricEntry, Slot, Stream, Streams, load_metrics, register_series};
 use crate::storage::{Retention, StreamRow, Tier};
 
 /// Most series that one selector may read.
@@ -27,25 +26,15 @@ const RETRIES: usize = 5;
 
 /// Reads measurements.
 pub struct Engine {
-    streams: Arc<Streams>,
+    pub(super) streams: Arc<Streams>,
     retention: Retention,
-    blocks: BlockCache,
+    pub(super) blocks: BlockCache,
     /// Metrics whose stored series are in the registry, and when they were read.
     catalogued: Mutex<HashMap<u32, TimeMs>>,
 }
 
 /// The series of one selector.
 type Found = Vec<SeriesWindows>;
-/// A metric, as what it is read, and the factor and name that go with it.
-type MetricView = (Arc<MetricEntry>, (View, f64, String));
-
-/// What was read for all selectors, as of one snapshot.
-struct Source {
-    tier: Tier,
-    blocks: Blocks,
-    rows: Vec<StreamRow>,
-    heads: Vec<Arc<Stream>>,
-}
 
 impl Engine {
     /// Over `streams`, with what `retention` leaves.
@@ -83,7 +72,7 @@ impl Engine {
     }
 
     /// The finest tier that reaches back to `start`; a coarser one when the steps are wide enough not to show it.
-    fn tier_of(&self, start: TimeMs, step: TimeMs) -> (Tier, Width) {
+    pub(super) fn tier_of(&self, start: TimeMs, step: TimeMs) -> (Tier, Width) {
         let age = TimeDelta::milliseconds(Utc::now().timestamp_millis() - start);
         if age > self.retention.minute || step >= 6 * Width::HOUR.millis() {
             (Tier::Hour, Width::HOUR)
@@ -94,133 +83,59 @@ impl Engine {
         }
     }
 
-    /// Evaluates many conditions, each at its time: blocks, cursors and heads are read once for all of them, and selectors
-    /// that are alike are fetched once. One that fails does not spoil the others.
-    ///
-    /// # Errors
-    /// When nothing can be read.
-    pub async fn instants(
-        &self,
-        conditions: &[(&Condition, TimeMs)],
-    ) -> Result<Vec<Result<Answer, QueryError>>, QueryError> {
-        let now = Utc::now().timestamp_millis();
-        let width = self.streams.width();
-        let plan = |(condition, at): &(&Condition, TimeMs)| condition.plan(Params::instant(*at, now, width));
-        let plans: Vec<Result<Plan, QueryError>> = conditions.iter().map(plan).collect();
-        let mut distinct: Vec<Select> = Vec::new();
-        let mut known: HashMap<String, usize> = HashMap::new();
-        let mut places: Vec<Vec<usize>> = Vec::with_capacity(plans.len());
-        for plan in plans.iter().map(|plan| plan.as_ref().map_or(&[][..], Plan::selects)) {
-            let place = |select: &Select| {
-                *known.entry(select.key()).or_insert_with(|| {
-                    distinct.push(select.clone());
-                    distinct.len() - 1
-                })
-            };
-            places.push(plan.iter().map(place).collect());
+    pub(super) async fn evaluate(&self, plan: &Plan, tier: Tier) -> Result<Answer, QueryError> {
+        let mut found = Vec::with_capacity(plan.selects().len());
+        for select in plan.selects() {
+            found.push(self.fetch(select, tier).await?);
         }
-        let found = self.fetch(&distinct, Tier::Fine).await?;
-        let answer = |(plan, places): (Result<Plan, QueryError>, Vec<usize>)| {
-            let plan = plan?;
-            let mut series = Vec::with_capacity(places.len());
-            for place in places {
-                series.push(found.get(place).map_or(Ok(Vec::new()), |found| found.clone().map_err(QueryError::Limit))?);
-            }
-            plan.evaluate(&series)
-        };
-        Ok(tokio::task::block_in_place(|| plans.into_iter().zip(places).map(answer).collect()))
-    }
-
-    /// Evaluates a condition's query at each `step` from `start` to `end`.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
-    pub async fn range_of(
-        &self,
-        condition: &Condition,
-        (start, end): (TimeMs, TimeMs),
-        step: TimeMs,
-    ) -> Result<Answer, QueryError> {
-        let (tier, width) = self.tier_of(start, step);
-        let now = Utc::now().timestamp_millis();
-        self.evaluate(&condition.plan(Params { start, end, step, now, width })?, tier).await
-    }
-
-    async fn evaluate(&self, plan: &Plan, tier: Tier) -> Result<Answer, QueryError> {
-        let found = self.fetch(plan.selects(), tier).await?;
-        let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(QueryError::Limit)?;
         tokio::task::block_in_place(|| plan.evaluate(&found))
     }
 
     /// The metrics that `select` means.
-    fn metrics_of(&self, select: &Select) -> Vec<MetricView> {
+    pub(super) fn metrics_of(&self, select: &Select) -> Vec<(Arc<MetricEntry>, (View, f64, String))> {
         let metrics = self.streams.registry().metrics().into_iter();
         metrics.filter_map(|metric| Some((Arc::clone(&metric), select.view_of(&metric.metric)?))).collect()
     }
 
-    /// The series of each of `selects`, all as of one database snapshot; an error of one is over a limit.
-    async fn fetch(&self, selects: &[Select], tier: Tier) -> Result<Vec<Result<Found, String>>, QueryError> {
-        let (Some(start), Some(end)) =
-            (selects.iter().map(|select| select.start).min(), selects.iter().map(|select| select.end).max())
-        else {
-            return Ok(Vec::new());
-        };
-        let (keys_from, to) = (date(start - tier.span_seconds() * 1000), date(end));
-        let all = || selects.iter().map(|select| self.metrics_of(select)).collect::<Vec<_>>();
-        let mut metrics = all();
-        let missed = |metrics: &[Vec<MetricView>]| {
-            selects.iter().zip(metrics).any(|(select, found)| found.is_empty() && select.names.iter().any(is_equality))
-        };
-        if missed(&metrics) {
+    async fn fetch(&self, select: &Select, tier: Tier) -> Result<Found, QueryError> {
+        let (keys_from, to) = (date(select.start - tier.span_seconds() * 1000), date(select.end));
+        let mut metrics = self.metrics_of(select);
+        if metrics.is_empty() && select.names.iter().any(is_equality) {
             // Perhaps another replica was the first to see it.
             load_metrics(self.streams.registry(), self.streams.storage()).await?;
-            metrics = all();
+            metrics = self.metrics_of(select);
         }
+        let ids: Vec<i64> = metrics.iter().map(|(metric, _)| metric.id.0 as i64).collect();
         for _ in 0..RETRIES {
-            let mut ids: Vec<i64> = metrics.iter().flatten().map(|(metric, _)| metric.id.0 as i64).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            let known = self.streams.registry().metrics().len();
             let (keys, rows) = self.streams.storage().block_keys(&ids, tier, keys_from, to).await?;
             let heads = self.streams.follow(&rows).await?;
-            if self.streams.registry().metrics().len() != known {
-                // Following has made metrics known, perhaps one that is meant.
-                let again = all();
-                if again.iter().zip(&metrics).any(|(now, before)| now.len() != before.len()) {
-                    metrics = again;
-                    continue;
+            if metrics.is_empty() {
+                // Following may have made the metric known.
+                metrics = self.metrics_of(select);
+                if metrics.is_empty() {
+                    return Ok(Vec::new());
                 }
+                continue;
             }
+            let mut out = Vec::new();
             let Some(blocks) = self.blocks.load(self.streams.storage(), tier, &keys).await? else { continue };
-            for (metric, _) in metrics.iter().flatten() {
+            for (metric, view) in &metrics {
                 self.catalogue(metric).await?;
+                let wanted = self.wanted(metric, select)?;
+                let mut windows = Windows::new(select, tier, self.streams.width());
+                for block in blocks.of_metric(metric.id) {
+                    windows.add_block(block, self, &wanted);
+                }
+                windows.add_heads(metric.index, &rows, &heads, &wanted);
+                out.extend(windows.into_series(self, metric).flat_map(|series| select.present(series, view.clone())));
             }
-            let source = Source { tier, blocks, rows, heads };
-            return Ok(selects
-                .iter()
-                .zip(&metrics)
-                .map(|(select, metrics)| self.gather(select, metrics, &source))
-                .collect());
+            return Ok(out);
         }
         Err(QueryError::Execution("blocks were replaced again and again while they were read".to_owned()))
     }
 
-    fn gather(&self, select: &Select, metrics: &[MetricView], source: &Source) -> Result<Found, String> {
-        let mut out = Vec::new();
-        for (metric, view) in metrics {
-            let wanted = self.wanted(metric, select)?;
-            let mut windows = Windows::new(select, source.tier, self.streams.width());
-            for block in source.blocks.of_metric(metric.id) {
-                windows.add_block(block, self, &wanted);
-            }
-            windows.add_heads(metric.index, source, &wanted);
-            out.extend(windows.into_series(self, metric).flat_map(|series| select.present(series, view.clone())));
-        }
-        Ok(out)
-    }
-
     /// Makes the stored series of `metric` known: once, and again when blocks name one that is not.
-    async fn catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
+    pub(super) async fn catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
         if self.catalogued.lock().contains_key(&metric.index) {
             return Ok(());
         }
@@ -235,22 +150,23 @@ impl Engine {
         Ok(())
     }
 
-    fn wanted(&self, metric: &MetricEntry, select: &Select) -> Result<HashSet<Slot>, String> {
+    fn wanted(&self, metric: &MetricEntry, select: &Select) -> Result<HashSet<Slot>, QueryError> {
         let registry = self.streams.registry();
         let matches = |slot: &Slot| registry.get(*slot).is_some_and(|entry| select.matches(&registry.labels(entry)));
         let wanted: HashSet<Slot> = metric.series().into_iter().filter(matches).collect();
         if wanted.len() > SERIES_MAX {
-            return Err(format!(
+            let text = format!(
                 "{} series of {} > limit of {SERIES_MAX}: narrow the selector",
                 wanted.len(),
                 metric.metric.name
-            ));
+            );
+            return Err(QueryError::Limit(text));
         }
         Ok(wanted)
     }
 }
 
-fn date(ms: TimeMs) -> DateTime<Utc> {
+pub(super) fn date(ms: TimeMs) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
 }
 
@@ -282,10 +198,10 @@ impl Windows {
         }
     }
 
-    fn add_heads(&mut self, metric: u32, source: &Source, wanted: &HashSet<Slot>) {
+    fn add_heads(&mut self, metric: u32, rows: &[StreamRow], heads: &[Arc<Stream>], wanted: &HashSet<Slot>) {
         let Self { span, roll, by_slot } = self;
         let to = span.1.saturating_add(roll.map_or(0, Width::seconds));
-        for (row, stream) in source.rows.iter().zip(&source.heads) {
+        for (row, stream) in rows.iter().zip(heads) {
             stream.head.visit(metric, row.cursor_seq, (span.0, to), &mut |entry| {
                 if wanted.contains(&entry.slot) {
                     let window = roll.map_or(entry.window, |width| width.window_of(i64::from(entry.window) * 1000));
@@ -313,7 +229,7 @@ impl Windows {
 }
 
 /// Windows in order, partials of one window merged.
-fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
+pub(super) fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
     windows.sort_by_key(|(window, _)| *window);
     let mut out: Vec<(WindowStart, Cell)> = Vec::with_capacity(windows.len());
     for (window, cell) in windows {

@@ -12,6 +12,7 @@ mod engine;
 mod eval;
 mod functions;
 mod indicators;
+mod many;
 mod quantile;
 mod samples;
 mod select;

@@ -66,11 +66,6 @@ impl Select {
         None
     }
 
-    /// Equal for selectors that mean the same series over the same time.
-    pub(super) fn key(&self) -> String {
-        format!("{:?}{:?}{:?}{}..{}", self.names, self.matchers, self.or_matchers, self.start, self.end)
-    }
-
     fn is_named(&self, name: &str) -> bool {
         self.names.iter().all(|matcher| matcher.is_match(name))
     }
