@@ -14,6 +14,8 @@ pub enum ErrorCode {
     NotFound,
     /// Somebody else was first: a stale revision, a name that is taken.
     Conflict,
+    /// There is one already.
+    AlreadyExists,
     /// Over a limit that the message names.
     LimitExceeded,
     /// It took longer than it may.
@@ -32,7 +34,7 @@ impl ErrorCode {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::Unprocessable | Self::LimitExceeded => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::AlreadyExists => StatusCode::CONFLICT,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -47,6 +49,7 @@ impl ErrorCode {
             Self::Unprocessable => Code::FailedPrecondition,
             Self::NotFound => Code::NotFound,
             Self::Conflict => Code::Aborted,
+            Self::AlreadyExists => Code::AlreadyExists,
             Self::LimitExceeded => Code::ResourceExhausted,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Unavailable => Code::Unavailable,
@@ -62,6 +65,7 @@ impl ErrorCode {
             Self::Unprocessable => "unprocessable",
             Self::NotFound => "not-found",
             Self::Conflict => "conflict",
+            Self::AlreadyExists => "already-exists",
             Self::LimitExceeded => "limit-exceeded",
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::Unavailable => "unavailable",

@@ -20,6 +20,7 @@ pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
 use listen::{Listener, ListenerMetrics};
 
+use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway};
 use crate::grpc::Rooms;
@@ -71,6 +72,7 @@ pub struct App {
     ingest: Arc<Ingest>,
     notifier: Arc<Notifier>,
     gateway: Gateway,
+    alerting: Arc<Alerting>,
     /// Ends what takes requests.
     intake: CancellationToken,
     /// Ends the committer, once nothing takes requests.
@@ -130,7 +132,7 @@ impl App {
         let dashboard_url = format!("http://{}", listeners.http.local_addr()?);
         let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url);
         let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
-        let streams = Arc::new(Streams::open(storage, config.window, holder).await?);
+        let streams = Arc::new(Streams::open(storage, config.window, holder.clone()).await?);
         let commits = CancellationToken::new();
         let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
         let committer = tokio::spawn(committer);
@@ -152,6 +154,9 @@ impl App {
             window: config.window,
             started: chrono::Utc::now(),
         };
+        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (&facts, &holder)));
+        telemetry.register(|registry| alerting.metrics.register(registry));
+        alerting.seed().await.context("the shipped rules cannot be written")?;
         let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, telemetry, facts);
         Ok(Self {
             config,
@@ -162,6 +167,7 @@ impl App {
             ingest,
             notifier,
             gateway,
+            alerting,
             intake: CancellationToken::new(),
             commits,
             background: CancellationToken::new(),
@@ -189,6 +195,7 @@ impl App {
             ingest,
             notifier,
             gateway,
+            alerting,
             intake,
             commits,
             background,
@@ -196,16 +203,18 @@ impl App {
         } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        // It leaves first, so that another replica takes its rules while we drain.
+        spawn_alerting(&mut background_tasks, &alerting, &intake);
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, &streams, &notifier));
+        let rooms = Arc::new(rooms(&gateway, &streams, (&notifier, &alerting)));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
             ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
-            ("http", listeners.http, gateway.router(&notifier)),
+            ("http", listeners.http, gateway.router(&notifier, &alerting)),
         ] {
             let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
             serving.spawn(listener.serve(intake.clone()));
@@ -241,9 +250,38 @@ impl App {
     }
 }
 
-fn rooms(gateway: &Gateway, streams: &Arc<Streams>, notifier: &Arc<Notifier>) -> Rooms {
+fn alerting_of(
+    config: &Config,
+    streams: &Arc<Streams>,
+    engine: &Arc<Engine>,
+    (facts, holder): (&Facts, &str),
+) -> Alerting {
+    let own = || format!("http://{}", facts.http);
+    let dashboard_url = Some(config.dashboard_url.clone()).filter(|url| !url.is_empty()).unwrap_or_else(own);
+    let settings = alerting::Config {
+        retention_days: i32::try_from(config.retention_alerts.num_days()).unwrap_or(i32::MAX).max(1),
+        ..alerting::Config::new(config.window, dashboard_url)
+    };
+    Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, holder)
+}
+
+fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &CancellationToken) {
+    tasks.spawn(Arc::clone(alerting).run(cancel.clone()));
+    let alerting = Arc::clone(alerting);
+    tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), move || {
+        let alerting = Arc::clone(&alerting);
+        async move {
+            if let Err(error) = alerting.forget_old().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old alerts are not forgotten now");
+            }
+        }
+    }));
+}
+
+fn rooms(gateway: &Gateway, streams: &Arc<Streams>, tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
-    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), notifier: Arc::clone(notifier) }
+    let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
+    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), notifier, alerting }
 }
 
 fn spawn_background(

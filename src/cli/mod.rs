@@ -1,14 +1,18 @@
 //! The command line: arguments and exit codes; one file a subcommand.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-//! 3 a check failed, 78 bad configuration.
+//! 3 a check failed or something fires, 78 bad configuration.
 
+mod alerts;
 mod check;
 mod demo;
 mod notify;
 mod query;
+mod rules;
 mod send;
 mod serve;
+mod server;
+mod silences;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -47,6 +51,12 @@ enum Command {
     Query(query::QueryArgs),
     /// Receivers of notifications
     Notify(notify::NotifyArgs),
+    /// Rules: files of them, what they would change, what they would have done
+    Rules(rules::RulesArgs),
+    /// Alerts: what is open, what was, who took it, and why
+    Alerts(alerts::AlertsArgs),
+    /// Silences: make, list and end them
+    Silences(silences::SilencesArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -121,6 +131,9 @@ pub fn main() -> ExitCode {
         Command::Send(args) => run(send::run(args)),
         Command::Query(args) => run(query::run(args)),
         Command::Notify(args) => run(notify::run(args)),
+        Command::Rules(args) => run(rules::run(args)),
+        Command::Alerts(args) => run(alerts::run(args)),
+        Command::Silences(args) => run(silences::run(args)),
     }
 }
 

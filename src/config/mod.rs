@@ -67,6 +67,10 @@ pub struct Config {
     pub ingest: crate::ingest::Config,
     /// How long each tier lives.
     pub retention: Retention,
+    /// How long alerts, transitions and decisions live.
+    pub retention_alerts: TimeDelta,
+    /// Where people reach the dashboard; the address it listens on when empty.
+    pub dashboard_url: String,
     /// Limits of each listener.
     pub connections: ConnectionLimits,
     /// Notifications out.
@@ -114,6 +118,8 @@ impl Config {
             checkpoint: read.duration("checkpoint"),
             ingest: ingest(&mut read),
             retention: retention(&mut read),
+            retention_alerts: read.time_delta("retention_alerts"),
+            dashboard_url: dashboard_url(&mut read),
             connections: ConnectionLimits {
                 connections: read.parse("max_connections", "a number"),
                 per_address: read.parse("max_connections_per_address", "a number"),
@@ -272,6 +278,14 @@ fn retention(read: &mut Reader<'_>) -> Retention {
         read.problem("retention_minute", "retention must grow from fine over minute to hour".to_owned());
     }
     retention
+}
+
+fn dashboard_url(read: &mut Reader<'_>) -> String {
+    let url = read.text("dashboard_url");
+    if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+        read.problem("dashboard_url", "dashboard_url must begin with http:// or https://".to_owned());
+    }
+    url.trim_end_matches('/').to_owned()
 }
 
 fn log_format(read: &mut Reader<'_>) -> LogFormat {

@@ -67,6 +67,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("grace_period", "FASTBREAK_GRACE_PERIOD", "10s", "how long a drain may take"),
     setting("log_format", "FASTBREAK_LOG_FORMAT", "text", "text or json"),
     setting("log_filter", "RUST_LOG", "info", "log levels by target; DEBUG=fastbreak:* means debug"),
+    setting("retention_alerts", "FASTBREAK_RETENTION_ALERTS", "90d", "life of alerts, transitions and decisions"),
+    setting(
+        "dashboard_url",
+        "FASTBREAK_DASHBOARD_URL",
+        "",
+        "where people reach the dashboard, for links in notifications",
+    ),
     setting("smtp_host", "SMTP_HOST", "", "mail server for alerts"),
     setting("smtp_port", "SMTP_PORT", "587", "its port"),
     setting("smtp_tls", "SMTP_TLS", "auto", "auto, starttls, tls or none; auto is plain to loopback only"),

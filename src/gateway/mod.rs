@@ -3,6 +3,9 @@
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
+mod alerts;
+mod backtest;
+mod body;
 mod deliveries;
 mod health;
 mod indicators;
@@ -11,7 +14,11 @@ mod page;
 mod problem;
 mod query;
 mod receivers;
+mod routing;
+mod rules;
 mod same_origin;
+mod silences;
+mod slos;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +32,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::alerting::Alerting;
 use crate::ingest::Ingest;
 use crate::model::Width;
 use crate::notify::Notifier;
@@ -87,8 +95,8 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// The routes; `notifier` has the receivers.
-    pub fn router(&self, notifier: &Arc<Notifier>) -> Router {
+    /// The routes; `notifier` has the receivers, `alerting` rules and alerts.
+    pub fn router(&self, notifier: &Arc<Notifier>, alerting: &Arc<Alerting>) -> Router {
         Router::new()
             .route("/", get(page::index))
             .route("/health", get(health::health))
@@ -104,6 +112,11 @@ impl Gateway {
             .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
             .merge(receivers::routes(notifier))
             .merge(deliveries::routes(notifier))
+            .merge(alerts::routes(alerting))
+            .merge(rules::routes(alerting))
+            .merge(silences::routes(alerting))
+            .merge(routing::routes(alerting))
+            .merge(slos::routes(alerting))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")

@@ -1,10 +1,9 @@
 //! Problem documents (RFC 9457).
 
-use std::borrow::Cow;
-
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::alerting::AlertingError;
 use crate::notify::NotifyError;
 use crate::query::QueryError;
 
@@ -14,7 +13,7 @@ pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    field: Option<Cow<'static, str>>,
+    field: Option<String>,
 }
 
 impl Problem {
@@ -26,9 +25,23 @@ impl Problem {
         Self::of(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
-    /// A parameter out of range.
-    pub(super) fn parameter(field: &'static str, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..Self::of(StatusCode::BAD_REQUEST, "invalid-argument", detail) }
+    /// A parameter or field out of range.
+    pub(super) fn parameter(field: &str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::of(StatusCode::BAD_REQUEST, "invalid-argument", detail) }
+    }
+}
+
+impl From<AlertingError> for Problem {
+    fn from(error: AlertingError) -> Self {
+        let code = error.code();
+        if code.http().is_server_error() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "alerting did not answer");
+        }
+        let field = match &error {
+            AlertingError::Invalid(violations) => violations.first().map(|violation| violation.field.clone()),
+            _ => None,
+        };
+        Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }
     }
 }
 

@@ -3,6 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says so by panicking")]
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
+mod alerting;
+mod alerting_doors;
+mod alerting_history;
+mod alerting_replicas;
+mod alerting_told;
 mod api;
 mod bad_input;
 mod durability;

@@ -102,6 +102,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Sends a signal, such as `STOP` or `CONT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
     /// Ends at once, as a crash would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
