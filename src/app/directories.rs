@@ -76,6 +76,7 @@ pub(super) fn files(path: &Path) -> impl Fn(io::Error) -> PrivateError {
 }
 
 /// The directories of one server.
+#[derive(Debug)]
 pub(super) struct Directories {
     /// Holds the others: the data directory, or what stands in for it.
     pub(super) base: PathBuf,
@@ -167,13 +168,13 @@ mod tests {
         let base = tempfile::tempdir().expect("a directory");
         let elsewhere = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink(elsewhere.path(), base.path().join("run")).expect("a link");
-        let told = make(base.path()).err().expect("refused").to_string();
+        let told = make(base.path()).expect_err("refused").to_string();
         assert!(told.contains("is not a directory of ours"), "{told}");
         if child::is_root() {
             std::fs::remove_file(base.path().join("run")).expect("removed");
             std::fs::create_dir(base.path().join("run")).expect("made");
             chown(base.path().join("run"), Some(12_345), None).expect("root may");
-            let told = make(base.path()).err().expect("refused").to_string();
+            let told = make(base.path()).expect_err("refused").to_string();
             assert!(told.contains("its owner is user 12345"), "{told}");
         }
     }

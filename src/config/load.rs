@@ -1,7 +1,7 @@
 //! Resolving: every source is read, the strongest wins, and where a value came from is remembered.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -162,11 +162,11 @@ fn from_environment(environment: &[(OsString, OsString)], resolved: &mut Resolve
     }
 }
 
-fn text(value: &OsString) -> Result<String, String> {
+fn text(value: &OsStr) -> Result<String, String> {
     value.to_str().map(ToOwned::to_owned).ok_or_else(|| "the value is not UTF-8".to_owned())
 }
 
-fn debugs_us(value: &OsString) -> bool {
+fn debugs_us(value: &OsStr) -> bool {
     value.to_string_lossy().split(',').any(|part| part.trim().starts_with("fastbreak"))
 }
 

@@ -42,7 +42,7 @@ const CHECKPOINT: RangeInclusive<Duration> = Duration::from_millis(100)..=Durati
 const BODY_WAIT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 /// From a block's span to a century.
-const RETENTION: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(36_500 * 86_400);
+const RETENTION: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(100 * 31_557_600);
 
 /// Which Postgres or Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]

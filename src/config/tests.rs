@@ -57,18 +57,14 @@ fn the_seeds_debug_variable_means_debug() {
 fn numbers_have_a_range_that_the_message_tells() {
     let check = |variable: &str, value: &str, expect: &str| {
         let told = read(&[], &[(variable, value)]).expect_err(value).join("\n");
-        assert_eq!(told, format!("environment {variable}: {expect}"));
+        assert!(told.starts_with(&format!("environment {variable}: {expect}")), "{told}");
     };
     check("FASTBREAK_DATABASE_CONNECTIONS", "0", "database_connections = \"0\" is not a number from 2 to 1000");
     check("FASTBREAK_MAX_STREAMS", "x", "max_streams = \"x\" is not a number from 1 to 10000");
     check("FASTBREAK_GRACE_PERIOD", "1d", "grace_period = \"1d\" must be from 1s to 10m");
-    check(
-        "FASTBREAK_RETENTION_HOUR",
-        "1000y",
-        "retention_hour = \"1000y\" must be from 1h to 99years 11months 7days 9h 7m 12s",
-    );
+    check("FASTBREAK_RETENTION_HOUR", "1000y", "retention_hour = \"1000y\" must be from 1h to 100years");
     check("FASTBREAK_RECEIVE_BYTES", "1", "receive_bytes = \"1\" is not a size from 1.0 KiB to 1.0 GiB, such as 64MiB");
-    check("RUST_LOG", "fastbreak=loud", "log_filter = \"fastbreak=loud\" is not understood: invalid filter directive");
+    check("RUST_LOG", "fastbreak=loud", "log_filter = \"fastbreak=loud\" is not understood: ");
 }
 
 #[test]

@@ -109,6 +109,7 @@ async fn kill_9_in_the_middle_of_initdb_does_not_stand_in_the_way_of_the_next_st
 #[tokio::test(flavor = "multi_thread")]
 async fn it_runs_as_an_ordinary_user() {
     if !am_root() {
+        println!("skipped: only root can");
         return;
     }
     let data_dir = open_dir("house-nobody");
@@ -136,6 +137,7 @@ async fn it_runs_as_an_ordinary_user() {
 #[tokio::test(flavor = "multi_thread")]
 async fn as_root_below_a_closed_directory_another_one_stands_in() {
     if !am_root() {
+        println!("skipped: only root can");
         return;
     }
     let closed = open_dir("house-closed");
@@ -248,8 +250,8 @@ async fn what_is_sent_from_the_command_line_is_found_from_it() {
     let metric = ["send", "metric", "shop.stock", "7", "--url", &server.otlp_http, "-a", "shelf=3"];
     assert_eq!(done(&metric).await, "committed\n");
     assert_eq!(done(&["send", "span", "GET /cart", "--url", &server.otlp_http]).await, "committed\n");
-    let found = done(&["query", "shop_stock", "--url", &server.http]).await;
-    assert!(found.contains("shelf=3") && found.trim_end().ends_with(" 7"), "{found}");
+    let found = done(&["query", "{__name__=\"shop.stock\"}", "--url", &server.http]).await;
+    assert!(found.contains("shelf=\"3\"") && found.trim_end().ends_with(" 7"), "{found}");
     assert_eq!(done(&["query", "absent_metric", "--url", &server.http]).await, "no series\n");
     let demo = done(&["demo", "--endpoint", &server.grpc, "--for", "2s", "--period", "500ms"]).await;
     assert!(demo.contains("exports acknowledged, 0 failed"), "{demo}");

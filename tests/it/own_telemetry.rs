@@ -59,7 +59,13 @@ async fn a_server_that_watches_itself_begets_no_more_than_it_is_told() {
         let until = exports().await + n;
         eventually("exports go on", async || exports().await >= until).await;
     };
-    more(20).await;
+    // Metrics come with their first values.
+    eventually("it knows all its series", async || {
+        let known = series().await;
+        more(20).await;
+        series().await == known
+    })
+    .await;
     let (exports_before, spans_before, series_before) = (exports().await, spans().await, series().await);
     more(40).await;
     let begotten = spans().await - spans_before;
