@@ -5,13 +5,14 @@
 //! servers, within the grace period.
 
 mod child;
+mod directories;
 mod listen;
 mod private;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +30,12 @@ use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
 use crate::storage::{self, Storage};
-use crate::telemetry::{HostSampler, Telemetry};
+use crate::telemetry::{HostSampler, Instruments, Pipeline, Telemetry};
 
+/// How long a configured Postgres may take to answer at the start.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long our own telemetry may take to be sent at the end.
+const TELEMETRY_WITHIN: Duration = Duration::from_secs(2);
 /// How often partitions are made and dropped, and memory of what is gone is given back.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(300);
 
@@ -73,6 +78,9 @@ pub struct App {
     notifier: Arc<Notifier>,
     gateway: Gateway,
     alerting: Arc<Alerting>,
+    telemetry: Arc<Telemetry>,
+    /// Our own telemetry's way out.
+    own: Option<Pipeline>,
     /// Ends what takes requests.
     intake: CancellationToken,
     /// Ends the committer, once nothing takes requests.
@@ -94,9 +102,39 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Storage, Option<P
             (postgres.url.clone(), Some(postgres))
         }
     };
-    let connect = storage::Config { connections: config.database_connections, ..storage::Config::new(url) };
-    let storage = Storage::connect(connect).await.context("Postgres cannot be reached")?;
-    Ok((storage, private))
+    Ok((connect(&url, config.database_connections).await?, private))
+}
+
+/// Connects to the Postgres at `url`, which must answer in time.
+///
+/// # Errors
+/// In words for the operator.
+pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Storage> {
+    let config = storage::Config { connections, ..storage::Config::new(url.to_owned()) };
+    let connected = tokio::time::timeout(CONNECT_WITHIN, Storage::connect(config)).await;
+    let told = || format!("Postgres at {} cannot be reached; DATABASE_URL or DB_HOST chooses another", server_of(url));
+    match connected {
+        Ok(connected) => connected.with_context(told),
+        Err(_late) => Err(anyhow!("no answer within {} s", CONNECT_WITHIN.as_secs())).with_context(told),
+    }
+}
+
+/// Host and port of a URL, without what is secret in it.
+fn server_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
+}
+
+/// Migrates in a task of its own: the harness blocks its thread, and ours must see a signal.
+async fn migrate(storage: &Storage) -> anyhow::Result<()> {
+    let own = storage.clone();
+    let applied = tokio::spawn(async move { own.migrate().await }).await?;
+    for migration in applied.context("the database cannot be migrated")? {
+        tracing::info!(migration, "migration applied");
+    }
+    Ok(())
 }
 
 async fn open_redis(config: &Config) -> (Option<String>, Option<PrivateRedis>) {
@@ -124,11 +162,9 @@ impl App {
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&config).await?;
         let (storage, postgres) = open_database(&config).await?;
-        for migration in storage.migrate().await.context("the database cannot be migrated")? {
-            tracing::info!(migration, "migration applied");
-        }
+        migrate(&storage).await?;
         let (redis_url, redis) = open_redis(&config).await;
-        let holder = format!("{}/{}", host_name(), std::process::id());
+        let holder = instance_id();
         let dashboard_url = format!("http://{}", listeners.http.local_addr()?);
         let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url);
         let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
@@ -145,19 +181,31 @@ impl App {
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
         telemetry.register(|registry| notifier.metrics.register(registry));
+        let sampled = (Arc::clone(&streams), Arc::clone(&ingest));
+        telemetry.sample_with(move || {
+            sampled.0.sample_gauges();
+            sampled.1.sample_gauges();
+        });
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
         let facts = Facts {
             http: listeners.http.local_addr()?,
             grpc: listeners.grpc.local_addr()?,
             otlp_http: listeners.otlp_http.local_addr()?,
             private_postgres: postgres.is_some(),
+            private_servers: [
+                ("postgres", postgres.as_ref().map(PrivatePostgres::pid)),
+                ("redis", redis.as_ref().map(PrivateRedis::pid)),
+            ]
+            .into_iter()
+            .filter_map(|(name, pid)| Some((name, pid?)))
+            .collect(),
             window: config.window,
             started: chrono::Utc::now(),
         };
         let alerting = Arc::new(alerting_of(&config, &streams, &engine, (&facts, &holder)));
         telemetry.register(|registry| alerting.metrics.register(registry));
         alerting.seed().await.context("the shipped rules cannot be written")?;
-        let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, telemetry, facts);
+        let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, Arc::clone(&telemetry), facts);
         Ok(Self {
             config,
             listeners,
@@ -168,11 +216,23 @@ impl App {
             notifier,
             gateway,
             alerting,
+            telemetry,
+            own: None,
             intake: CancellationToken::new(),
             commits,
             background: CancellationToken::new(),
             committer,
         })
+    }
+
+    /// Has our own telemetry sent through `own`, to its end.
+    #[must_use]
+    pub fn with_own_telemetry(mut self, own: Option<Pipeline>) -> Self {
+        if let Some(own) = &own {
+            self.telemetry.register(|registry| own.exports.register(registry));
+        }
+        self.own = own;
+        self
     }
 
     /// The addresses, as the operator needs them.
@@ -196,6 +256,8 @@ impl App {
             notifier,
             gateway,
             alerting,
+            telemetry,
+            own,
             intake,
             commits,
             background,
@@ -205,6 +267,9 @@ impl App {
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, &intake);
+        if let Some(own) = &own {
+            background_tasks.spawn(Instruments::new(own, telemetry).run(background.clone()));
+        }
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
@@ -246,6 +311,9 @@ impl App {
         drop(private.redis.take());
         drop(private.postgres.take());
         tracing::info!(drained, "stopped");
+        if let Some(own) = own {
+            own.end(TELEMETRY_WITHIN).await;
+        }
         Ok(drained)
     }
 }
@@ -305,10 +373,16 @@ fn spawn_background(
         }
     }));
     let retention = config.retention;
-    tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), {
+    let house = {
         let (streams, ingest) = (Arc::clone(streams), Arc::clone(ingest));
         move || keep_house(Arc::clone(&streams), Arc::clone(&ingest), retention)
-    }));
+    };
+    let c = cancel.clone();
+    tasks.spawn(async move {
+        // At once too: a server that never runs for long keeps its house as well.
+        house().await;
+        every(HOUSEKEEPING_EVERY, c, house).await;
+    });
     let window = Duration::from_secs(u64::from(config.window.seconds()));
     let (ingest, cancel) = (Arc::clone(ingest), cancel.clone());
     tasks.spawn(sample_host(ingest, window, cancel));
@@ -361,7 +435,24 @@ async fn sample_host(ingest: Arc<Ingest>, period: Duration, cancel: Cancellation
     }
 }
 
+/// Names this process: in lease rows, and as the `service.instance.id` of our own telemetry.
+#[must_use]
+pub fn instance_id() -> String {
+    format!("{}/{}", host_name(), std::process::id())
+}
+
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server_of;
+
+    #[test]
+    fn a_server_is_named_without_its_secrets() {
+        assert_eq!(server_of("postgres://user:p@ss@db.example:5432/name?password=x"), "db.example:5432");
+        assert_eq!(server_of("postgres://db"), "db");
+    }
 }

@@ -17,14 +17,17 @@ mod silences;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, LogFormat, Resolved, SETTINGS, load};
-use crate::telemetry::{LogStyle, init};
+use crate::telemetry::{LogStyle, Pipeline, init};
 
 /// `EX_CONFIG` of `sysexits.h`.
 const EXIT_CONFIG: u8 = 78;
+/// How long threads may take to end once the work is done.
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Parser)]
 #[command(name = "fastbreak", version, about = "Takes OTLP metrics and traces in, and answers PromQL over them", long_about = None)]
@@ -84,7 +87,7 @@ impl ConfigArgs {
         if self.insecure_no_auth {
             flags.push("insecure_no_auth=true".to_owned());
         }
-        load(&flags, &std::env::vars().collect::<Vec<_>>(), self.config.as_deref())
+        load(&flags, &std::env::vars_os().collect::<Vec<_>>(), self.config.as_deref())
     }
 
     fn read(&self) -> Result<Config, ConfigErrors> {
@@ -98,6 +101,10 @@ fn settings_help() -> String {
         let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
         out.push_str(&format!("  {:<24} {:<32} {}{default}\n", setting.key, setting.variable, setting.help));
     }
+    out.push_str(
+        "\nSecrets also come from the file named by <variable>_FILE, which not everybody may read.\n\
+         Our own telemetry goes where OTEL_EXPORTER_OTLP_ENDPOINT says; the other OTEL_ variables are honoured too.\n",
+    );
     out
 }
 
@@ -142,16 +149,18 @@ fn with_config<F: Future<Output = anyhow::Result<ExitCode>>>(
     work: impl FnOnce(Config) -> F,
 ) -> ExitCode {
     match args.read() {
-        Ok(config) => {
-            let style = if config.log_format == LogFormat::Json { LogStyle::Json } else { LogStyle::Text };
-            init(style, &config.log_filter);
-            run(work(config))
-        }
+        Ok(config) => run(work(config)),
         Err(errors) => {
             complain(&format!("fastbreak: the configuration has mistakes:\n{errors}"));
             ExitCode::from(EXIT_CONFIG)
         }
     }
+}
+
+/// Starts log lines, and the spans that go out through `own`.
+fn start_logs(config: &Config, own: Option<&Pipeline>) {
+    let style = if config.log_format == LogFormat::Json { LogStyle::Json } else { LogStyle::Text };
+    init(style, &config.log_filter, own);
 }
 
 /// Runs `work` on the main thread: children that are to die with us are bound to the thread that started them.
@@ -163,10 +172,13 @@ fn run(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(work).unwrap_or_else(|error| {
+    let code = runtime.block_on(work).unwrap_or_else(|error| {
         complain(&format!("fastbreak: {error:#}"));
         ExitCode::FAILURE
-    })
+    });
+    // What is still at work by now waits for something that does not answer.
+    runtime.shutdown_timeout(LEAVE_WITHIN);
+    code
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn email(read: &mut Reader<'_>) -> Option<Draft> {
         }
         return None;
     };
-    let port: u16 = read.parse("smtp_port", "a port");
+    let port: u16 = read.number("smtp_port", 1..=u16::MAX);
     let user = read.optional("smtp_user");
     let from = read.optional("alert_email_from").or_else(|| user.clone());
     let mut settings = json!({

@@ -8,9 +8,10 @@ use axum::extract;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use http::{StatusCode, header};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{State, json};
+use crate::telemetry::is_alive;
 
 /// How long the database may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,14 +30,27 @@ fn redis_state(state: &State) -> &'static str {
 
 /// `GET /health`.
 pub(super) async fn health(extract::State(state): extract::State<Arc<State>>) -> Response {
+    let word = |up: bool| if up { "up" } else { "down" };
     let database = database_is_up(&state).await;
-    let redis = redis_state(&state);
+    let refusing = state.ingest.is_refusing();
+    let well = database && !refusing;
+    let servers = state.facts.private_servers.iter();
+    let servers: Map<String, Value> =
+        servers.map(|(name, pid)| ((*name).to_owned(), word(is_alive(*pid)).into())).collect();
+    let checkpoint = state.streams.metrics.checkpoint_timestamp_seconds.get();
     let body = json!({
-        "status": if database { "ok" } else { "degraded" },
+        "status": if well { "ok" } else { "degraded" },
         "version": env!("CARGO_PKG_VERSION"),
-        "components": { "database": if database { "up" } else { "down" }, "redis": redis, "ingest": "up" },
+        "components": {
+            "database": word(database),
+            "redis": redis_state(&state),
+            "ingest": if refusing { "refusing" } else { "up" },
+        },
+        "privateServers": servers,
+        "streams": state.streams.list().len(),
+        "checkpointAgeSeconds": (checkpoint > 0).then(|| Utc::now().timestamp() - checkpoint),
     });
-    let status = if database { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, json(&body)).into_response()
 }
 
@@ -53,8 +67,6 @@ pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> 
 
 /// `GET /metrics`: our own, in the `OpenMetrics` text format.
 pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response {
-    state.streams.sample_gauges();
-    state.ingest.sample_gauges();
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.telemetry.text()).into_response()
 }

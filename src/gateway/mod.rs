@@ -52,6 +52,8 @@ pub struct Facts {
     pub otlp_http: SocketAddr,
     /// Postgres is our own child.
     pub private_postgres: bool,
+    /// Our own children, by name, and their process ids.
+    pub private_servers: Vec<(&'static str, u32)>,
     /// Width of the windows.
     pub window: Width,
     /// When this process started.

@@ -62,7 +62,7 @@ impl From<NotifyError> for Problem {
             tracing::warn!(error = &error as &dyn std::error::Error, "receivers or deliveries not answered");
         }
         let field = match &error {
-            NotifyError::Fields(fields) => fields.first().map(|first| first.field.clone().into()),
+            NotifyError::Fields(fields) => fields.first().map(|first| first.field.clone()),
             _ => None,
         };
         Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }

@@ -182,6 +182,7 @@ impl Committer {
             && self.own.as_ref().is_some_and(|(stream, _)| stream.head.has_open_rows())
     }
 
+    #[tracing::instrument(name = "fastbreak.ingest.commit", skip_all, fields(fastbreak.ingest.exports = group.len()))]
     async fn append(&mut self, group: &[Pending]) -> Result<(), AppendError> {
         let (stream, epoch) = match &self.own {
             Some((stream, epoch)) => (Arc::clone(stream), *epoch),

@@ -177,6 +177,12 @@ impl Ingest {
         self.metrics.in_flight_bytes.set(self.admission.in_flight() as i64);
     }
 
+    /// True while exports are refused at once, the database having failed a moment ago.
+    #[must_use]
+    pub fn is_refusing(&self) -> bool {
+        self.signals.is_broken()
+    }
+
     /// Ends the open generation, so that it can be flushed.
     pub fn cut(&self) {
         self.signals.want_cut();

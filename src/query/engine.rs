@@ -83,6 +83,7 @@ impl Engine {
         }
     }
 
+    #[tracing::instrument(name = "fastbreak.query", skip_all, fields(fastbreak.query.selectors = plan.selects().len()))]
     pub(super) async fn evaluate(&self, plan: &Plan, tier: Tier) -> Result<Answer, QueryError> {
         let mut found = Vec::with_capacity(plan.selects().len());
         for select in plan.selects() {

@@ -84,6 +84,7 @@ async fn flush_all(
 }
 
 /// Writes one generation as blocks and moves the cursor of `(stream, epoch)` past it.
+#[tracing::instrument(name = "fastbreak.rollup.checkpoint", skip_all, fields(fastbreak.stream.id = lease.0))]
 pub(super) async fn flush(
     streams: &Streams,
     lease: (i64, i64),

@@ -87,6 +87,7 @@ impl Compactor {
         Ok(compacted)
     }
 
+    #[tracing::instrument(name = "fastbreak.rollup.compact", skip_all, fields(fastbreak.metric.id = span.metric_id))]
     async fn compact(&self, span: &HourToCompact) -> Result<(), CompactError> {
         let start = span.starts_at.timestamp();
         let coarse = [(Tier::Minute, Width::MINUTE), (Tier::Hour, Width::HOUR)];

@@ -116,7 +116,8 @@ impl Streams {
                 streams.wake_follower.notify_one();
             }
         };
-        let recent = RecentFrames::open(url, self.storage.journal_seed().await?, wake)?;
+        let left_out = self.metrics.frames_left_out.clone();
+        let recent = RecentFrames::open(url, self.storage.journal_seed().await?, left_out, wake)?;
         // Set once, while the server is built.
         let _second = self.recent.set(recent);
         Ok(())
@@ -248,6 +249,7 @@ impl Streams {
     }
 
     /// Folds a stream that we hold and that gets no more rows to its end, keeping its lease meanwhile.
+    #[tracing::instrument(name = "fastbreak.stream.fold", skip_all, fields(fastbreak.stream.id = row.id))]
     async fn fold(&self, row: &StreamRow) -> Result<(), FoldError> {
         let stream = self.know(row);
         let folding = async {
