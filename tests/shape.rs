@@ -47,6 +47,15 @@ const PURE: &[&str] = &[
     "query/binary.rs",
     "query/aggregate.rs",
     "query/quantile.rs",
+    "query/compile.rs",
+    "query/functions.rs",
+    "query/histograms.rs",
+    "query/notes.rs",
+    "query/range_calls.rs",
+    "query/relabel.rs",
+    "query/script/",
+    "query/select.rs",
+    "query/vector_calls.rs",
     "ingest/json/",
 ];
 

@@ -137,7 +137,8 @@ impl App {
         telemetry.register(|registry| metrics.register(registry));
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
-        let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
+        let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention).limited(config.query));
+        telemetry.register(|registry| engine.metrics.register(registry));
         let facts = Facts {
             http: listeners.http.local_addr()?,
             grpc: listeners.grpc.local_addr()?,

@@ -66,6 +66,8 @@ pub struct Config {
     pub ingest: crate::ingest::Config,
     /// How long each tier lives.
     pub retention: Retention,
+    /// Limits of reading.
+    pub query: crate::query::Limits,
     /// Limits of each listener.
     pub connections: ConnectionLimits,
     /// How long a drain may take.
@@ -111,6 +113,7 @@ impl Config {
             checkpoint: read.duration("checkpoint"),
             ingest: ingest(&mut read),
             retention: retention(&mut read),
+            query: query(&mut read),
             connections: ConnectionLimits {
                 connections: read.parse("max_connections", "a number"),
                 per_address: read.parse("max_connections_per_address", "a number"),
@@ -268,6 +271,20 @@ fn retention(read: &mut Reader<'_>) -> Retention {
         read.problem("retention_minute", "retention must grow from fine over minute to hour".to_owned());
     }
     retention
+}
+
+fn query(read: &mut Reader<'_>) -> crate::query::Limits {
+    let limits = crate::query::Limits {
+        concurrent: read.parse("query_concurrent", "a number"),
+        waiting: read.parse("query_waiting", "a number"),
+        deadline: read.duration("query_deadline"),
+        series: read.parse("query_series", "a number"),
+        bytes: read.bytes("query_bytes"),
+    };
+    if limits.concurrent == 0 {
+        read.problem("query_concurrent", "query_concurrent must be at least 1".to_owned());
+    }
+    limits
 }
 
 fn log_format(read: &mut Reader<'_>) -> LogFormat {

@@ -55,6 +55,7 @@ pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> 
 pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response {
     state.streams.sample_gauges();
     state.ingest.sample_gauges();
+    state.engine.sample_gauges();
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.telemetry.text()).into_response()
 }

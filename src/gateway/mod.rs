@@ -3,6 +3,7 @@
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
+mod exemplars;
 mod health;
 mod indicators;
 mod ledger;
@@ -98,6 +99,7 @@ impl Gateway {
             .route("/api/system/info", get(health::system_info))
             .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
             .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
+            .route("/prometheus/api/v1/query_exemplars", get(exemplars::get).post(exemplars::post))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")

@@ -10,6 +10,7 @@ mod metric;
 mod notification;
 mod semconv;
 mod series;
+mod units;
 mod window;
 
 pub use cell::{Cell, Counter, Delta, Gauge, HistogramRuns, Run, Summary};
@@ -17,6 +18,7 @@ pub use histogram::{Buckets, ExponentialBuckets, Histogram, MAX_BUCKETS, MAX_SCA
 pub use labels::{Labels, canonical_label_name};
 pub use metric::{Metric, MetricId, MetricKind, Temporality, prometheus_name};
 pub use notification::{Notification, NotificationReason, NotifiedAlert, Severity};
-pub use semconv::{Alias, alias_of, aliases};
+pub use semconv::{Alias, alias_of, label_aliases};
 pub use series::{Exemplar, SeriesId, SeriesWindows};
+pub use units::UnitScale;
 pub use window::{TimeMs, Width, WindowStart};

@@ -19,7 +19,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
-pub use blocks::{BlockKey, BlockPart, Flush, HourToCompact, Tier};
+pub use blocks::{BlockKey, BlockPart, BlockSpan, Flush, HourToCompact, Tier};
 pub use deliveries::NewDelivery;
 pub use journal::{AppendError, JournalRow};
 pub use partitions::Retention;

@@ -9,6 +9,8 @@ mod durability;
 mod exporters;
 mod ingest;
 mod memory;
+mod promql;
 mod redis;
 mod replicas;
 mod support;
+mod tiers;
