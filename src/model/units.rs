@@ -39,7 +39,7 @@ impl UnitScale {
     pub fn between(sent: &str, wanted: &str) -> Option<Self> {
         let find = |unit: &str| UNITS.iter().find(|(name, ..)| *name == unit);
         let (&(_, from, times, over), &(_, to, times_wanted, over_wanted)) = (find(sent)?, find(wanted)?);
-        (from == to).then(|| Self { times: times * over_wanted, over: over * times_wanted })
+        (from == to).then_some(Self { times: times * over_wanted, over: over * times_wanted })
     }
 
     /// True when nothing changes.

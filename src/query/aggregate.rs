@@ -206,8 +206,9 @@ fn choose(mut members: Vec<Column>, parameter: Option<&Value>, greatest: bool) -
     if steps == 1 {
         let value = |column: &Column| column.samples.first().and_then(Sample::float).unwrap_or(f64::NAN);
         members.sort_by(|a, b| {
-            let order = value(a).total_cmp(&value(b));
-            if greatest { order.reverse() } else { order }
+            let (a, b) = (value(a), value(b));
+            let order = if greatest { b.total_cmp(&a) } else { a.total_cmp(&b) };
+            a.is_nan().cmp(&b.is_nan()).then(order)
         });
     }
     members.retain(|column| column.samples.iter().any(Sample::is_some));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{TimeDelta, Utc};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 
@@ -95,7 +95,7 @@ impl Engine {
         only(self.ranges(&[query], span, step, service).await)
     }
 
-    /// Evaluates `queries` at `at` as one: they are admitted together and share limits and deadline.
+    /// Evaluates `queries` at `at` as one: they are admitted together and share the deadline.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -126,12 +126,12 @@ impl Engine {
 
     async fn ask(&self, queries: &[&str], params: Params, service: Option<&str>) -> Result<Vec<Answer>, QueryError> {
         let plans = queries.iter().map(|query| self.plan(query, params, service)).collect::<Result<Vec<_>, _>>();
-        let (began, mut budget) = (Instant::now(), self.budget());
+        let began = Instant::now();
         let result = match (plans, self.gate.enter().await) {
-            (Ok(plans), Ok(pass)) => pass.within(self.evaluate_all(&plans, &pass, &mut budget)).await,
+            (Ok(plans), Ok(pass)) => pass.within(self.evaluate_all(&plans, &pass)).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
-        self.count(result, &budget, began)
+        self.count(result, began)
     }
 
     pub(super) const fn budget(&self) -> Budget {
@@ -144,13 +144,7 @@ impl Engine {
     }
 
     /// Counts how a query went.
-    pub(super) fn count<T>(
-        &self,
-        result: Result<T, QueryError>,
-        budget: &Budget,
-        began: Instant,
-    ) -> Result<T, QueryError> {
-        self.metrics.read(budget);
+    pub(super) fn count<T>(&self, result: Result<T, QueryError>, began: Instant) -> Result<T, QueryError> {
         self.metrics.answered(&result, began.elapsed());
         result
     }
@@ -189,17 +183,14 @@ impl Engine {
         }
     }
 
-    async fn evaluate_all(
-        &self,
-        plans: &[(Plan, Reading)],
-        pass: &Pass,
-        budget: &mut Budget,
-    ) -> Result<Vec<Answer>, QueryError> {
-        let mut answers = Vec::with_capacity(plans.len());
-        for (plan, reading) in plans {
-            answers.push(self.evaluate(plan, *reading, pass, budget).await?);
-        }
-        Ok(answers)
+    async fn evaluate_all(&self, plans: &[(Plan, Reading)], pass: &Pass) -> Result<Vec<Answer>, QueryError> {
+        let answers = plans.iter().map(|(plan, reading)| async move {
+            let mut budget = self.budget();
+            let answer = self.evaluate(plan, *reading, pass, &mut budget).await;
+            self.metrics.read(&budget);
+            answer
+        });
+        join_all(answers).await.into_iter().collect()
     }
 
     async fn evaluate(
@@ -209,13 +200,18 @@ impl Engine {
         pass: &Pass,
         budget: &mut Budget,
     ) -> Result<Answer, QueryError> {
-        let mut found = Vec::with_capacity(plan.selects().len());
+        let mut found: Vec<Arc<[SeriesWindows]>> = Vec::with_capacity(plan.selects().len());
         let mut unknown = 0;
         for select in plan.selects() {
+            let before = plan.selects().iter().zip(&found).find(|(other, _)| *other == select);
+            if let Some(twin) = before.map(|(_, series)| Arc::clone(series)) {
+                found.push(twin);
+                continue;
+            }
             // Boxed, so that the compiler need not look through it from every handler.
             let fetched: BoxFuture<'_, Result<Found, QueryError>> = Box::pin(self.fetch(select, reading, budget));
             let (series, missed) = fetched.await?;
-            found.push(series);
+            found.push(series.into());
             unknown += missed;
         }
         let alarm = pass.alarm();

@@ -31,11 +31,12 @@ impl Plan {
     /// When operands do not fit, or a limit is passed.
     pub fn evaluate_until(
         &self,
-        series: &[Vec<SeriesWindows>],
+        series: &[impl AsRef<[SeriesWindows]>],
         stop: &AtomicBool,
     ) -> Result<Option<Answer>, QueryError> {
         let (grid, notes) = (self.params.grid()?, Notes::default());
-        let eval = Eval { grid, selects: &self.selects, series, notes: &notes, stop };
+        let series: Vec<&[SeriesWindows]> = series.iter().map(AsRef::as_ref).collect();
+        let eval = Eval { grid, selects: &self.selects, series: &series, notes: &notes, stop };
         let value = match eval.node(&self.root) {
             Ok(Value::Scalar(numbers)) => AnswerValue::Scalar(numbers),
             Ok(Value::Text(text)) => AnswerValue::Text(text),
@@ -57,7 +58,7 @@ impl Plan {
 pub(super) struct Eval<'a> {
     pub(super) grid: Grid,
     pub(super) selects: &'a [Select],
-    pub(super) series: &'a [Vec<SeriesWindows>],
+    pub(super) series: &'a [&'a [SeriesWindows]],
     pub(super) notes: &'a Notes,
     pub(super) stop: &'a AtomicBool,
 }
@@ -119,7 +120,7 @@ impl<'a> Eval<'a> {
     }
 
     fn series_of(&self, selected: &Selected) -> &'a [SeriesWindows] {
-        self.series.get(selected.select).map(Vec::as_slice).unwrap_or_default()
+        self.series.get(selected.select).copied().unwrap_or_default()
     }
 
     fn columns<T>(&self, of: &[T], column: impl Fn(&T) -> Column) -> Result<Vec<Column>, QueryError> {

@@ -56,7 +56,8 @@ impl Engine {
             Ok(pass) => pass.within(self.exemplars_of_all(&selects, reading, &mut budget)).await,
             Err(refused) => Err(refused),
         };
-        Ok(in_order(self.count(result, &budget, began)?))
+        self.metrics.read(&budget);
+        Ok(in_order(self.count(result, began)?))
     }
 
     async fn exemplars_of_all(

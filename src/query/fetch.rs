@@ -126,12 +126,11 @@ impl<'a> Gathered<'a> {
     ) -> Result<(), QueryError> {
         let span = (self.windows.0, self.windows.1.saturating_add(self.reading.width.seconds()));
         let mut over = Ok(());
-        for (metric, _) in &self.wanted.metrics {
-            for (row, stream) in rows.iter().zip(heads) {
-                stream.head.visit(metric.index, row.cursor_seq, span, &mut |entry| {
-                    if over.is_ok() {
-                        over = self.add_entry(entry, budget);
-                    }
+        let indexes: Vec<u32> = self.wanted.metrics.iter().map(|(metric, _)| metric.index).collect();
+        for (row, stream) in rows.iter().zip(heads) {
+            for index in &indexes {
+                stream.head.visit(*index, row.cursor_seq, span, &mut |entry| {
+                    over = std::mem::replace(&mut over, Ok(())).and_then(|()| self.add_entry(entry, budget));
                 });
             }
         }

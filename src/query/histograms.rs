@@ -9,6 +9,9 @@ use super::relabel::with_label;
 use super::value::{Column, HistogramSample, Sample, Value, without_name};
 use crate::model::Labels;
 
+/// Columns of one classic histogram by their upper bound.
+type Buckets = Vec<(f64, Column)>;
+
 impl Eval<'_> {
     pub(super) fn of_histograms(&self, call: Call, args: &[Node]) -> Result<Value, QueryError> {
         match call.function {
@@ -43,7 +46,8 @@ impl Eval<'_> {
 
     /// Native histograms each for itself, classic buckets grouped by all labels but `le`.
     fn quantiles(&self, q: &[f64], columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
-        let (mut native, mut classic): (Vec<Column>, Vec<(Labels, Vec<(f64, Column)>)>) = Default::default();
+        let mut native: Vec<Column> = Vec::new();
+        let mut classic: Vec<(Labels, Buckets)> = Vec::new();
         for column in columns {
             let Some(bound) = self.bound_of(&column) else {
                 native.push(column);

@@ -102,7 +102,7 @@ impl Eval<'_> {
     /// A rate of something that is no counter is rarely what is meant.
     fn note_gauges(&self, call: Call, arg: Option<&Node>) {
         let Some(Node::Series(selected)) = arg else { return };
-        let series = self.series.get(selected.select).into_iter().flatten();
+        let series = self.series.get(selected.select).copied().into_iter().flatten();
         for one in series.filter(|one| matches!(one.windows.first(), Some((_, Cell::Gauge(_))))) {
             self.notes.info(format!(
                 "{}() of {:?}, which is a {}: each fall is read as a reset",

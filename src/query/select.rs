@@ -51,7 +51,7 @@ impl Meant {
 }
 
 /// One selector of a query.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Select {
     pub(super) names: Vec<Matcher>,
     pub(super) matchers: Vec<Matcher>,
@@ -68,6 +68,9 @@ impl Select {
     #[must_use]
     pub fn view_of(&self, metric: &Metric) -> Option<Meant> {
         let alias = alias_of(&metric.name);
+        if !self.may_mean(&metric.name) && !alias.is_some_and(|alias| self.may_mean(alias.new)) {
+            return None;
+        }
         let in_unit = |alias: &Alias| Metric {
             name: alias.new.into(),
             unit: alias.unit.into(),
@@ -84,13 +87,22 @@ impl Select {
                 (View::Sum, "_sum", counted),
                 (View::Count, "_count", counted),
             ] {
+                if !has {
+                    continue;
+                }
                 let names = [format!("{prometheus}{suffix}"), format!("{}{suffix}", metric.name)];
-                if has && self.is_named(&names) {
+                if self.is_named(&names) {
                     return Some(Meant { view, scale, names });
                 }
             }
         }
         None
+    }
+
+    /// Rules out most metrics before their names are spelled: what is asked for by equality holds the name's first word.
+    fn may_mean(&self, name: &str) -> bool {
+        let word = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        self.names.iter().filter(|matcher| is_equality(matcher)).all(|matcher| matcher.value.contains(word))
     }
 
     fn is_named(&self, names: &[String; 2]) -> bool {

@@ -183,8 +183,8 @@ async fn exemplars_are_read_from_heads_and_blocks_by_every_replica() {
     let query = "histogram_quantile(0.9, sum by (le) (rate(http_server_request_duration_seconds_bucket[5m])))";
     let read = async |server: &Server| -> Value {
         let url = format!("{}/prometheus/api/v1/query_exemplars", server.http);
-        let form = [("query", query), ("start", &(seconds - 60).to_string()), ("end", &(seconds + 60).to_string())];
-        client().post(url).form(&form).send().await.unwrap().json().await.unwrap()
+        let span = [("query", query), ("start", &(seconds - 60).to_string()), ("end", &(seconds + 60).to_string())];
+        client().get(url).query(&span).send().await.unwrap().json().await.unwrap()
     };
     let check = async |when: &str| {
         for server in [&a, &b] {

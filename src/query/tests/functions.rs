@@ -162,5 +162,5 @@ fn answers_say_what_was_left_out() {
 fn what_is_too_late_has_no_answer() {
     let plan = Plan::parse("line", Params::instant(RUN, RUN, Width::TEN_SECONDS), None).expect("parses");
     let late = std::sync::atomic::AtomicBool::new(true);
-    assert!(matches!(plan.evaluate_until(&[Vec::new()], &late), Ok(None)));
+    assert!(matches!(plan.evaluate_until(&[Vec::<SeriesWindows>::new()], &late), Ok(None)));
 }
