@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// The metrics of `select`, with their stored series known; those of other replicas among them.
-    pub(super) async fn wanted(&self, select: &Select, budget: &mut Budget) -> Result<Wanted, QueryError> {
+    async fn wanted(&self, select: &Select, budget: &mut Budget) -> Result<Wanted, QueryError> {
         let mut metrics = self.metrics_of(select);
         if metrics.is_empty() || !select.names_are_equalities() {
             // Perhaps another replica was the first to see it.
@@ -243,31 +243,30 @@ impl Engine {
         Wanted::of(self.streams.registry(), metrics, select, budget)
     }
 
-    /// Block keys and heads as of one database snapshot.
+    /// What `select` wants, and the block keys and heads over the span of `around` as of one database snapshot. None when
+    /// following the streams made metrics known that were not: look again.
     pub(super) async fn snapshot(
         &self,
-        wanted: &Wanted,
-        select: &Select,
+        (select, around): (&Select, &Select),
         reading: Reading,
-    ) -> Result<Snapshot, QueryError> {
-        let (keys, rows) = self.streams.storage().block_keys(&wanted.ids(), &reading.blocks(select)).await?;
+        budget: &mut Budget,
+    ) -> Result<Option<(Wanted, Snapshot)>, QueryError> {
+        let before = self.wanted(select, &mut budget.clone()).await?;
+        let (keys, rows) = self.streams.storage().block_keys(&before.ids(), &reading.blocks(around)).await?;
         let heads = self.streams.follow(&rows).await?;
-        Ok(Snapshot { keys: in_order(keys), rows, heads })
+        let metrics = self.metrics_of(select);
+        if metrics.len() != before.metrics.len() {
+            return Ok(None);
+        }
+        let wanted = Wanted::of(self.streams.registry(), metrics, select, budget)?;
+        Ok(Some((wanted, Snapshot { keys: in_order(keys), rows, heads })))
     }
 
     async fn fetch(&self, select: &Select, reading: Reading, budget: &mut Budget) -> Result<Found, QueryError> {
         let mut asked_for = HashSet::new();
         for _ in 0..RETRIES {
             let mut room = budget.clone();
-            let mut wanted = self.wanted(select, &mut room).await?;
-            let snapshot = self.snapshot(&wanted, select, reading).await?;
-            // Following the streams may have made series known that were not.
-            room = budget.clone();
-            let metrics = self.metrics_of(select);
-            if metrics.len() != wanted.metrics.len() {
-                continue;
-            }
-            wanted = Wanted::of(self.streams.registry(), metrics, select, &mut room)?;
+            let Some((wanted, snapshot)) = self.snapshot((select, select), reading, &mut room).await? else { continue };
             let mut gathered = Gathered::new(self.streams.registry(), &wanted, reading, select);
             let blocks = self
                 .blocks

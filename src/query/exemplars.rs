@@ -83,8 +83,9 @@ impl Engine {
         let mut asked_for: HashSet<SeriesId> = HashSet::new();
         for _ in 0..RETRIES {
             let mut room = budget.clone();
-            let wanted = self.wanted(select, &mut room).await?;
-            let snapshot = self.snapshot(&wanted, &around, reading).await?;
+            let Some((wanted, snapshot)) = self.snapshot((select, &around), reading, &mut room).await? else {
+                continue;
+            };
             let mut gathered = Gathered::new(select, &wanted);
             let visited = self.blocks.visit(self.streams.storage(), &snapshot.keys, |_, block| {
                 gathered.add_block(registry, block, &mut room)

@@ -70,8 +70,8 @@ pub const INDICATORS: &[Indicator] = &[
         "ms",
         "mean duration of HTTP server requests over five minutes",
         concat!(
-            "1000 * sum(rate(http_server_request_duration_seconds_sum[5m])) ",
-            "/ (sum(rate(http_server_request_duration_seconds_count[5m])) > 0) ",
+            "1000 * sum(increase(http_server_request_duration_seconds_sum[5m])) ",
+            "/ (sum(increase(http_server_request_duration_seconds_count[5m])) > 0) ",
             "or 1000 * histogram_avg(sum(rate(",
             span!(server),
             ")))"
@@ -138,8 +138,8 @@ pub const INDICATORS: &[Indicator] = &[
         "ms",
         "mean duration of database calls over five minutes",
         concat!(
-            "1000 * sum(rate(db_client_operation_duration_seconds_sum[5m])) ",
-            "/ (sum(rate(db_client_operation_duration_seconds_count[5m])) > 0) ",
+            "1000 * sum(increase(db_client_operation_duration_seconds_sum[5m])) ",
+            "/ (sum(increase(db_client_operation_duration_seconds_count[5m])) > 0) ",
             "or 1000 * histogram_avg(sum(rate(",
             span!(database),
             ")))"
@@ -164,14 +164,14 @@ pub const INDICATORS: &[Indicator] = &[
         "aiProcessingTime",
         "ms",
         "mean duration of AI calls over five minutes",
-        "1000 * sum(rate(gen_ai_client_operation_duration_seconds_sum[5m])) \
-         / (sum(rate(gen_ai_client_operation_duration_seconds_count[5m])) > 0)",
+        "1000 * sum(increase(gen_ai_client_operation_duration_seconds_sum[5m])) \
+         / (sum(increase(gen_ai_client_operation_duration_seconds_count[5m])) > 0)",
     ),
     define(
         "aiConfidence",
         "1",
         "mean confidence of AI answers over five minutes",
-        "sum(rate({\"fastbreak.ai.confidence_sum\"}[5m])) / (sum(rate({\"fastbreak.ai.confidence_count\"}[5m])) > 0) \
+        "sum(increase({\"fastbreak.ai.confidence_sum\"}[5m])) / (sum(increase({\"fastbreak.ai.confidence_count\"}[5m])) > 0) \
          or avg(avg_over_time({\"fastbreak.ai.confidence\"}[5m]))",
     ),
     define(
