@@ -68,7 +68,7 @@
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
 //! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
-//! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host |
+//! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
 //! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words · [`proto`]: generated from `proto/` |
 
@@ -92,6 +92,7 @@ pub mod redis;
 pub mod storage;
 
 pub mod telemetry;
+pub mod template;
 
 pub mod model;
 

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use serde_json::json;
 
 use crate::model::{Rule, Severity};
+use crate::template::{self, TemplateError};
 
-/// Instructions that one template may take.
-const FUEL: u64 = 20_000;
 /// Longest text that comes out, in bytes.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -20,25 +19,15 @@ pub(super) struct Facts<'a> {
     pub(super) severity: Severity,
 }
 
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
-    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment
-}
-
-fn render(text: &str, rule: &Rule, facts: &Facts<'_>) -> Result<String, minijinja::Error> {
-    let rule = context! { id => &rule.id, name => &rule.name, condition => &rule.condition };
-    environment().render_str(
-        text,
-        context! {
-            labels => facts.labels,
-            value => facts.value,
-            threshold => facts.threshold,
-            severity => facts.severity.as_str(),
-            rule => rule,
-        },
-    )
+fn render(text: &str, rule: &Rule, facts: &Facts<'_>) -> Result<String, TemplateError> {
+    let context = json!({
+        "labels": facts.labels,
+        "value": facts.value,
+        "threshold": facts.threshold,
+        "severity": facts.severity.as_str(),
+        "rule": { "id": rule.id, "name": rule.name, "condition": rule.condition },
+    });
+    template::render(text, &context)
 }
 
 /// What is wrong with a template, if anything.

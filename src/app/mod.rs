@@ -181,12 +181,14 @@ impl App {
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
         telemetry.register(|registry| notifier.metrics.register(registry));
-        let sampled = (Arc::clone(&streams), Arc::clone(&ingest));
+        let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention).limited(config.query));
+        telemetry.register(|registry| engine.metrics.register(registry));
+        let sampled = (Arc::clone(&streams), Arc::clone(&ingest), Arc::clone(&engine));
         telemetry.sample_with(move || {
             sampled.0.sample_gauges();
             sampled.1.sample_gauges();
+            sampled.2.sample_gauges();
         });
-        let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
         let facts = Facts {
             http: listeners.http.local_addr()?,
             grpc: listeners.grpc.local_addr()?,

@@ -1,5 +1,6 @@
-//! `fastbreak query`: PromQL or an indicator, asked of a running server.
+//! `fastbreak query`: PromQL or an indicator, asked of a running server; or test scripts, run here.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -7,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::print;
+use crate::query::run_script;
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,7 +23,11 @@ pub(super) enum Output {
 #[derive(Args, Debug)]
 pub(super) struct QueryArgs {
     /// PromQL, or the name of an indicator such as avgResponseTime
-    query: String,
+    #[arg(required_unless_present = "test")]
+    query: Option<String>,
+    /// Run Prometheus-style test scripts against the engine instead, without a server
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "query")]
+    test: Vec<PathBuf>,
     /// The server's HTTP address
     #[arg(long, env = "FASTBREAK_URL", default_value = "http://127.0.0.1:3001")]
     url: String,
@@ -34,7 +40,8 @@ pub(super) struct QueryArgs {
 }
 
 pub(super) async fn run(args: QueryArgs) -> anyhow::Result<ExitCode> {
-    let mut parameters = vec![("query", args.query.as_str())];
+    let Some(query) = &args.query else { return run_scripts(&args.test) };
+    let mut parameters = vec![("query", query.as_str())];
     if let Some(time) = &args.time {
         parameters.push(("time", time));
     }
@@ -50,6 +57,22 @@ pub(super) async fn run(args: QueryArgs) -> anyhow::Result<ExitCode> {
         Output::Table => print(&table(&body)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs every script and says what failed; exit code 1 when anything did.
+fn run_scripts(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let (mut passed, mut failed) = (0, 0);
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let report = run_script(&text);
+        for failure in &report.failures {
+            print(&format!("{}: {failure}\n", file.display()));
+        }
+        passed += report.passed;
+        failed += report.failures.len();
+    }
+    print(&format!("{passed} passed, {failed} failed\n"));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn table(body: &Value) -> String {

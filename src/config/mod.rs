@@ -94,6 +94,8 @@ pub struct Config {
     pub retention_alerts: TimeDelta,
     /// Where people reach the dashboard; the address it listens on when empty.
     pub dashboard_url: String,
+    /// Limits of reading.
+    pub query: crate::query::Limits,
     /// Limits of each listener.
     pub connections: ConnectionLimits,
     /// Notifications out.
@@ -143,6 +145,7 @@ impl Config {
             retention: retention(&mut read),
             retention_alerts: read.retention("retention_alerts"),
             dashboard_url: dashboard_url(&mut read),
+            query: query(&mut read),
             connections: ConnectionLimits {
                 connections: read.number("max_connections", SOCKETS),
                 per_address: read.number("max_connections_per_address", SOCKETS),
@@ -323,6 +326,16 @@ fn dashboard_url(read: &mut Reader<'_>) -> String {
         read.problem("dashboard_url", "dashboard_url must begin with http:// or https://".to_owned());
     }
     url.trim_end_matches('/').to_owned()
+}
+
+fn query(read: &mut Reader<'_>) -> crate::query::Limits {
+    crate::query::Limits {
+        concurrent: read.number("query_concurrent", 1..=1_000),
+        waiting: read.number("query_waiting", 0..=100_000),
+        deadline: read.duration("query_deadline"),
+        series: read.number("query_series", 1..=100_000_000),
+        bytes: read.bytes("query_bytes", 1..=1 << 40),
+    }
 }
 
 fn log_format(read: &mut Reader<'_>) -> LogFormat {

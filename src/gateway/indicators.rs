@@ -5,14 +5,13 @@ use std::sync::Arc;
 use axum::extract::{self, Query};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::{State, json};
 use crate::model::TimeMs;
-use crate::query::{AnswerValue, INDICATORS, Indicator, QueryError, Sample, indicator};
+use crate::query::{Answer, AnswerValue, INDICATORS, Indicator, QueryError, Sample, indicator};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Longest history, in hours: what the coarsest tier holds.
@@ -60,11 +59,10 @@ pub(super) async fn current_values(
     at: TimeMs,
     service: Option<&str>,
 ) -> Result<Vec<(&'static Indicator, Option<f64>)>, QueryError> {
-    let answers = INDICATORS.iter().map(|indicator| async move {
-        let answer = state.engine.instant(indicator.name, at, service).await?;
-        Ok((indicator, answer.last_number().filter(|value| value.is_finite())))
-    });
-    join_all(answers).await.into_iter().collect()
+    let names: Vec<&str> = INDICATORS.iter().map(|indicator| indicator.name).collect();
+    let answers = state.engine.instants(&names, at, service).await?;
+    let finite = |answer: &Answer| answer.last_number().filter(|value| value.is_finite());
+    Ok(INDICATORS.iter().zip(answers.iter().map(finite)).collect())
 }
 
 /// Query of `GET /api/metrics/history`.
@@ -118,8 +116,9 @@ pub(super) async fn history(
     };
     let start = (end - span) / step * step;
     let mut metrics = serde_json::Map::new();
-    for indicator in wanted {
-        let answer = state.engine.range(indicator.name, (start, end), step, query.service.as_deref()).await?;
+    let names: Vec<&str> = wanted.iter().map(|indicator| indicator.name).collect();
+    let answers = state.engine.ranges(&names, (start, end), step, query.service.as_deref()).await?;
+    for (indicator, answer) in wanted.into_iter().zip(answers) {
         let AnswerValue::Vector(columns) = &answer.value else { continue };
         let samples = columns.first().map(|column| column.samples.as_slice()).unwrap_or_default();
         let points: Vec<Value> = answer

@@ -7,6 +7,7 @@ mod alerts;
 mod backtest;
 mod body;
 mod deliveries;
+mod exemplars;
 mod health;
 mod indicators;
 mod ledger;
@@ -119,6 +120,7 @@ impl Gateway {
             .merge(silences::routes(alerting))
             .merge(routing::routes(alerting))
             .merge(slos::routes(alerting))
+            .route("/prometheus/api/v1/query_exemplars", get(exemplars::get).post(exemplars::post))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")

@@ -8,7 +8,7 @@ use axum::Form;
 use axum::extract::{self, Query};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -71,7 +71,7 @@ async fn answer_instant(state: &State, query: Instant) -> Response {
         Ok(at) => state.engine.instant(&query.query, at, None).await,
         Err(error) => Err(error),
     };
-    answer.map_or_else(|error| failure(&error), |answer| success(&instant_view(&answer), &answer.warnings))
+    answer.map_or_else(|error| failure(&error), |answer| success(&instant_view(&answer), &answer))
 }
 
 async fn answer_range(state: &State, query: Range) -> Response {
@@ -80,11 +80,11 @@ async fn answer_range(state: &State, query: Range) -> Response {
         Ok((start, end, step)) => state.engine.range(&query.query, (start, end), step, None).await,
         Err(error) => Err(error),
     };
-    answer.map_or_else(|error| failure(&error), |answer| success(&range_view(&answer), &answer.warnings))
+    answer.map_or_else(|error| failure(&error), |answer| success(&range_view(&answer), &answer))
 }
 
 /// Unix seconds or RFC 3339.
-fn time(field: &str, text: &str) -> Result<TimeMs, QueryError> {
+pub(super) fn time(field: &str, text: &str) -> Result<TimeMs, QueryError> {
     let seconds = text
         .parse::<f64>()
         .ok()
@@ -109,25 +109,33 @@ fn step(text: &str) -> Result<TimeMs, QueryError> {
         })
 }
 
-fn success(data: &Value, warnings: &[String]) -> Response {
+fn success(data: &Value, answer: &Answer) -> Response {
     let mut body = json!({ "status": "success", "data": data });
-    if let Some(body) = body.as_object_mut().filter(|_| !warnings.is_empty()) {
-        body.insert("warnings".to_owned(), json!(warnings));
+    for (key, notes) in [("warnings", &answer.warnings), ("infos", &answer.infos)] {
+        if let Some(body) = body.as_object_mut().filter(|_| !notes.is_empty()) {
+            body.insert(key.to_owned(), json!(notes));
+        }
     }
     json(&body)
 }
 
-fn failure(error: &QueryError) -> Response {
+pub(super) fn failure(error: &QueryError) -> Response {
     let (status, kind) = match error.code() {
         ErrorCode::InvalidArgument => (StatusCode::BAD_REQUEST, "bad_data"),
         ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ErrorCode::DeadlineExceeded => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
     };
-    (status, json(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }))).into_response()
+    let body = json(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }));
+    let mut response = (status, body).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    response
 }
 
-fn labels(labels: &Labels) -> Map<String, Value> {
+pub(super) fn labels(labels: &Labels) -> Map<String, Value> {
     labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
@@ -135,7 +143,7 @@ fn seconds(at: TimeMs) -> Value {
     if at % 1000 == 0 { Value::from(at / 1000) } else { json!(at as f64 / 1000.0) }
 }
 
-fn text(value: f64) -> String {
+pub(super) fn text(value: f64) -> String {
     if value == f64::INFINITY {
         "+Inf".to_owned()
     } else if value == f64::NEG_INFINITY {

@@ -44,6 +44,19 @@ impl Cell {
         }
     }
 
+    /// About how much memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let beside = match self {
+            Self::Gauge(_) | Self::Delta(_) | Self::Stale => 0,
+            Self::Counter(counter) => counter.more.as_ref().map_or(0, |more| more.len() * size_of::<Run>()),
+            Self::Histogram(histogram) => histogram.bytes(),
+            Self::HistogramRuns(runs) => runs.0.iter().map(|run| size_of::<Run>() + run.value.bytes()).sum(),
+            Self::Summary(summary) => size_of::<Summary>() + summary.quantiles.len() * size_of::<(f64, f64)>(),
+        };
+        size_of::<Self>() + beside
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::Stale => 0,

@@ -143,6 +143,16 @@ impl Histogram {
         Self { count: 0, sum: 0.0, min: None, max: None, buckets }
     }
 
+    /// About how much memory it takes; bounds are shared and not counted.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let buckets = match &self.buckets {
+            Buckets::Explicit { counts, .. } => counts.len(),
+            Buckets::Exponential { positive, negative, .. } => positive.counts.len() + negative.counts.len(),
+        };
+        size_of::<Self>() + buckets * size_of::<u64>()
+    }
+
     /// Adds values that are not negative to an exponential histogram, growing its buckets once; goes down in scale when
     /// they would be too many.
     pub fn observe(&mut self, values: &[f64]) {
@@ -185,6 +195,23 @@ impl Histogram {
                 *count = count.saturating_add(1);
             }
         }
+    }
+
+    /// Every count and the sum times `factor`, counts rounded.
+    #[must_use]
+    pub fn times(&self, factor: f64) -> Self {
+        let scaled = |n: &mut u64| *n = (*n as f64 * factor).round() as u64;
+        let mut out = self.clone();
+        scaled(&mut out.count);
+        out.sum *= factor;
+        match &mut out.buckets {
+            Buckets::Explicit { counts, .. } => counts.iter_mut().for_each(scaled),
+            Buckets::Exponential { zero_count, positive, negative, .. } => {
+                scaled(zero_count);
+                positive.counts.iter_mut().chain(&mut negative.counts).for_each(scaled);
+            }
+        }
+        out
     }
 
     /// What was added since `earlier`, an older total of the same run; `None` when it is not one.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::label_aliases;
+
 /// A sorted set of labels, unique by name. Names are stored as sent (dots kept).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
@@ -29,10 +31,21 @@ impl Labels {
         self.0.get(at).map(|(_, v)| &**v)
     }
 
-    /// The value under `name`, where `http_route` also finds `http.route`.
+    /// The value under `name`, where `http_route` also finds `http.route`, and a current name what old senders call it.
     #[must_use]
     pub fn get_canonical(&self, name: &str) -> Option<&str> {
-        self.get(name).or_else(|| self.0.iter().find(|(n, _)| canonical_label_name(n) == name).map(|(_, v)| &**v))
+        self.find_canonical(name).map(|(_, value)| value)
+    }
+
+    /// The label that [`Labels::get_canonical`] means, with the name under which it is here.
+    #[must_use]
+    pub fn find_canonical(&self, name: &str) -> Option<(&str, &str)> {
+        let find = |wanted: &str| self.iter().find(|(known, _)| canonical_label_name(known) == wanted);
+        if let Ok(at) = self.0.binary_search_by(|(known, _)| (**known).cmp(name)) {
+            return self.0.get(at).map(|(known, value)| (&**known, &**value));
+        }
+        let name = canonical_label_name(name);
+        find(&name).or_else(|| label_aliases(&name).find_map(find))
     }
 
     /// The pairs in order of their names.
@@ -90,5 +103,15 @@ mod tests {
         assert_eq!(labels.get_canonical("http_route"), Some("/a"));
         assert_eq!(labels.get_canonical("http.route"), Some("/a"));
         assert_eq!(labels.get("http_route"), None);
+    }
+
+    #[test]
+    fn current_names_find_what_old_senders_call_it_and_the_other_way_round() {
+        let old = Labels::of(&[("http.status_code", "500"), ("state", "idle")]);
+        assert_eq!(old.get_canonical("http.response.status_code"), Some("500"));
+        assert_eq!(old.get_canonical("cpu_mode"), Some("idle"));
+        let new = Labels::of(&[("http.response.status_code", "500"), ("cpu.mode", "idle")]);
+        assert_eq!(new.get_canonical("http_status_code"), Some("500"));
+        assert_eq!(new.get_canonical("state"), None);
     }
 }

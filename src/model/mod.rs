@@ -17,6 +17,7 @@ mod semconv;
 mod series;
 mod silence;
 mod slo;
+mod units;
 mod window;
 
 pub use alert::{Acknowledgement, Alert, AlertState, SuppressedBy, Suppression, Transition, fingerprint};
@@ -29,8 +30,9 @@ pub use notification::{Notification, NotificationReason, NotifiedAlert, Severity
 pub use period::Period;
 pub use routing::{GroupPolicy, Inhibition, Route};
 pub use rule::{EscalationStep, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};
-pub use semconv::{Alias, alias_of, aliases};
+pub use semconv::{Alias, alias_of, label_aliases};
 pub use series::{Exemplar, SeriesId, SeriesWindows};
 pub use silence::{Day, MaintenanceWindow, Recurring, Schedule, Silence, WallTime};
 pub use slo::Slo;
+pub use units::UnitScale;
 pub use window::{TimeMs, Width, WindowStart};

@@ -44,6 +44,14 @@ pub struct SeriesWindows {
     pub windows: Vec<(WindowStart, Cell)>,
 }
 
+impl SeriesWindows {
+    /// The same series without any window.
+    #[must_use]
+    pub fn clone_without_windows(&self) -> Self {
+        Self { id: self.id, metric: Arc::clone(&self.metric), labels: self.labels.clone(), windows: Vec::new() }
+    }
+}
+
 /// A value that points at the trace in which it was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exemplar {

@@ -1,39 +1,14 @@
-//! Templates for people: minijinja, checked when saved, bounded in work and size, never the reason that a page is lost.
-
-use std::io;
-
-use minijinja::value::Serde;
-use minijinja::{Environment, Error, Value};
+//! Templates of receivers: checked when saved; when one fails, the plain text goes out.
 
 use super::words;
 use crate::model::Notification;
+use crate::template::{TemplateError, render as fill};
 
 /// Longest template, in bytes.
 pub(super) const TEMPLATE_BYTES_MAX: usize = 16 << 10;
-/// Instructions of one rendering.
-const FUEL: u64 = 50_000;
-/// Longest rendering, in bytes.
-const RENDERED_BYTES_MAX: usize = 64 << 10;
-const RECURSION_MAX: usize = 32;
-
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > RENDERED_BYTES_MAX {
-            return Err(io::Error::other(format!("more than {RENDERED_BYTES_MAX} bytes come out")));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// What a template may name: the notification's fields, and `title`, `text`, `status`, `severity`.
-fn context(notification: &Notification) -> Value {
+fn context(notification: &Notification) -> serde_json::Value {
     let mut fields = serde_json::to_value(notification).unwrap_or_default();
     if let Some(fields) = fields.as_object_mut() {
         fields.insert("title".to_owned(), words::title(notification).into());
@@ -42,17 +17,12 @@ fn context(notification: &Notification) -> Value {
         let status = if notification.is_firing() { "firing" } else { "resolved" };
         fields.insert("status".to_owned(), status.into());
     }
-    Value::from(Serde(fields))
+    fields
 }
 
 /// Fills in `source`.
-pub(super) fn render(source: &str, notification: &Notification) -> Result<String, Error> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
-    environment.set_recursion_limit(RECURSION_MAX);
-    let mut out = Bounded(Vec::new());
-    environment.template_from_str(source)?.render_captured_to(context(notification), &mut out)?;
-    Ok(String::from_utf8_lossy(&out.0).into_owned())
+pub(super) fn render(source: &str, notification: &Notification) -> Result<String, TemplateError> {
+    fill(source, &context(notification))
 }
 
 /// Fills in `source`, if there is one; when that fails it is logged and nothing comes back, so that the plain text goes out.
@@ -74,10 +44,7 @@ pub(super) fn check(source: &str) -> Result<(), String> {
         return Err(format!("has {} bytes, at most {TEMPLATE_BYTES_MAX} are allowed", source.len()));
     }
     for firing in [true, false] {
-        render(source, &words::sample(firing)).map_err(|error| {
-            let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
-            format!("does not work: {error}{line}")
-        })?;
+        render(source, &words::sample(firing)).map_err(|error| format!("does not work: {error}"))?;
     }
     Ok(())
 }

@@ -6,13 +6,17 @@ use hashbrown::HashMap;
 use promql_parser::parser::{LabelModifier, VectorMatchCardinality};
 
 use super::QueryError;
-use super::aggregate::add_histograms;
+use super::aggregate::{add_histograms, left_after, picked};
 use super::compile::Matching;
+use super::notes::Notes;
 use super::value::{Column, HistogramSample, Sample, Value, without_name};
 use crate::model::Labels;
 
+/// An operator, and where it notes what it cannot do.
+type Op<'a> = (&'a str, &'a Notes);
+
 /// Applies `op`.
-pub(super) fn apply(op: &str, left: Value, right: Value, matching: &Matching) -> Result<Value, QueryError> {
+pub(super) fn apply((op, notes): Op<'_>, left: Value, right: Value, matching: &Matching) -> Result<Value, QueryError> {
     match (left, right) {
         (Value::Scalar(a), Value::Scalar(b)) => {
             let number = |(a, b): (f64, f64)| {
@@ -26,17 +30,22 @@ pub(super) fn apply(op: &str, left: Value, right: Value, matching: &Matching) ->
                 .ok_or_else(|| unsupported(op))
         }
         (Value::Vector(columns), Value::Scalar(numbers)) => {
-            with_numbers(op, columns, &numbers, matching.as_bool, false).map(Value::Vector)
+            with_numbers((op, notes), columns, &numbers, matching.as_bool, false).map(Value::Vector)
         }
         (Value::Scalar(numbers), Value::Vector(columns)) => {
-            with_numbers(op, columns, &numbers, matching.as_bool, true).map(Value::Vector)
+            with_numbers((op, notes), columns, &numbers, matching.as_bool, true).map(Value::Vector)
         }
         (Value::Vector(left), Value::Vector(right)) => match op {
             "and" | "or" | "unless" => Ok(Value::Vector(set(op, left, right, matching))),
-            _ => vectors(op, left, right, matching).map(Value::Vector),
+            _ => vectors((op, notes), left, right, matching).map(Value::Vector),
         },
         _ => Err(QueryError::Invalid(format!("operator {op} does not take text"))),
     }
+}
+
+/// Each sample times the number of its step.
+pub(super) fn times(columns: Vec<Column>, numbers: &[f64], notes: &Notes) -> Result<Vec<Column>, QueryError> {
+    with_numbers(("*", notes), columns, numbers, false, false)
 }
 
 fn unsupported(op: &str) -> QueryError {
@@ -69,7 +78,7 @@ fn compare(op: &str, a: f64, b: f64) -> Option<bool> {
 }
 
 /// The sample of `a op b`; a comparison keeps `kept` or, as a boolean, tells 0 or 1.
-fn sample(op: &str, a: &Sample, b: &Sample, as_bool: bool, kept: &Sample) -> Result<Sample, QueryError> {
+fn sample((op, notes): Op<'_>, a: &Sample, b: &Sample, as_bool: bool, kept: &Sample) -> Result<Sample, QueryError> {
     match (a, b) {
         (Sample::None, _) | (_, Sample::None) => Ok(Sample::None),
         (Sample::Float(a), Sample::Float(b)) => {
@@ -87,10 +96,32 @@ fn sample(op: &str, a: &Sample, b: &Sample, as_bool: bool, kept: &Sample) -> Res
         (Sample::Float(n), Sample::Histogram(h)) if op == "*" => Ok(scaled(h, *n)),
         (Sample::Histogram(h), Sample::Float(n)) if op == "/" => Ok(scaled(h, 1.0 / n)),
         (Sample::Histogram(a), Sample::Histogram(b)) if op == "+" => {
-            Ok(Sample::Histogram(add_histograms(&[a, b], 1.0)?))
+            Ok(add_histograms(&[a, b], 1.0, notes).map_or(Sample::None, Sample::Histogram))
         }
-        _ => Err(QueryError::Execution(format!("operator {op} does not take these histograms"))),
+        (Sample::Histogram(a), Sample::Histogram(b)) if op == "-" => Ok(less(a, b, notes)),
+        (Sample::Histogram(x), Sample::Histogram(y)) if matches!(op, "==" | "!=") => {
+            let yes = (x == y) == (op == "==");
+            Ok(match (as_bool, yes) {
+                (true, _) => Sample::Float(f64::from(u8::from(yes))),
+                (false, true) => kept.clone(),
+                (false, false) => Sample::None,
+            })
+        }
+        _ => {
+            notes.info(format!("incompatible sample types encountered for binary operator {op:?}: left out"));
+            Ok(Sample::None)
+        }
     }
+}
+
+/// What a total has more than an earlier one. Counts are never negative here.
+fn less(a: &HistogramSample, b: &HistogramSample, notes: &Notes) -> Sample {
+    let difference = if a.factor == b.factor { a.histogram.since(&b.histogram) } else { None };
+    let Some(histogram) = difference else {
+        notes.warn("a histogram can only be subtracted from one that holds all its counts: left out");
+        return Sample::None;
+    };
+    Sample::Histogram(HistogramSample { histogram: Arc::new(histogram), factor: a.factor })
 }
 
 fn scaled(histogram: &HistogramSample, by: f64) -> Sample {
@@ -102,7 +133,7 @@ fn is_comparison(op: &str) -> bool {
 }
 
 fn with_numbers(
-    op: &str,
+    (op, notes): Op<'_>,
     columns: Vec<Column>,
     numbers: &[f64],
     as_bool: bool,
@@ -115,7 +146,7 @@ fn with_numbers(
             let samples = column.samples.iter().zip(numbers).map(|(own, number)| {
                 let number = Sample::Float(*number);
                 let (a, b) = if number_first { (&number, own) } else { (own, &number) };
-                sample(op, a, b, as_bool, own)
+                sample((op, notes), a, b, as_bool, own)
             });
             let out = Column { labels: column.labels.clone(), samples: samples.collect::<Result<_, _>>()? };
             Ok(if keeps_name { out } else { out.nameless() })
@@ -125,12 +156,11 @@ fn with_numbers(
 
 /// The labels by which two vectors are matched.
 fn key(labels: &Labels, matching: Option<&LabelModifier>) -> Labels {
-    let kept = |name: &str| match matching {
-        None => name != "__name__",
-        Some(LabelModifier::Include(names)) => names.labels.iter().any(|kept| kept == name),
-        Some(LabelModifier::Exclude(names)) => name != "__name__" && !names.labels.iter().any(|gone| gone == name),
-    };
-    Labels::from_pairs(labels.pairs().iter().filter(|(name, _)| kept(name)).cloned().collect())
+    match matching {
+        None => without_name(labels),
+        Some(LabelModifier::Include(names)) => picked(labels, &names.labels),
+        Some(LabelModifier::Exclude(names)) => left_after(labels, &names.labels, false),
+    }
 }
 
 fn set(op: &str, left: Vec<Column>, right: Vec<Column>, matching: &Matching) -> Vec<Column> {
@@ -186,7 +216,12 @@ fn join_same(mut left: Vec<Column>, right: Vec<Column>) -> Vec<Column> {
     left
 }
 
-fn vectors(op: &str, left: Vec<Column>, right: Vec<Column>, matching: &Matching) -> Result<Vec<Column>, QueryError> {
+fn vectors(
+    (op, notes): Op<'_>,
+    left: Vec<Column>,
+    right: Vec<Column>,
+    matching: &Matching,
+) -> Result<Vec<Column>, QueryError> {
     let modifier = matching.labels.as_ref();
     let (many, one, many_is_left, extra) = match &matching.cardinality {
         VectorMatchCardinality::OneToMany(extra) => (right, left, false, Some(extra)),
@@ -197,56 +232,86 @@ fn vectors(op: &str, left: Vec<Column>, right: Vec<Column>, matching: &Matching)
     for column in one {
         by_key.entry(key(&column.labels, modifier)).or_default().push(column);
     }
-    let mut out: Vec<Column> = Vec::new();
+    if let Some(twins) = by_key.values().find(|partners| meet(partners)) {
+        return Err(ambiguous(op, twins.first()));
+    }
+    let mut out = Results::default();
     for column in &many {
         let Some(partners) = by_key.get(&key(&column.labels, modifier)) else { continue };
         for partner in partners {
             let pairs = column.samples.iter().zip(&partner.samples).map(|(mine, theirs)| {
                 let (a, b) = if many_is_left { (mine, theirs) } else { (theirs, mine) };
-                sample(op, a, b, matching.as_bool, a)
+                sample((op, notes), a, b, matching.as_bool, a)
             });
             let samples: Vec<Sample> = pairs.collect::<Result<_, _>>()?;
             let labels = match extra {
-                Some(extra) => with_extra(&column.labels, &partner.labels, &extra.labels),
+                Some(extra) => with_extra(&column.labels, &partner.labels, (&extra.labels, keeps_name(op, matching))),
                 None => result_labels(op, &column.labels, matching),
             };
-            add_result(&mut out, Column { labels, samples }, op)?;
+            out.add(Column { labels, samples }, op)?;
         }
     }
-    Ok(out)
+    Ok(out.columns)
 }
 
-/// Two results with one label set at the same step mean that the matching was ambiguous.
-fn add_result(out: &mut Vec<Column>, column: Column, op: &str) -> Result<(), QueryError> {
-    let Some(known) = out.iter_mut().find(|known| known.labels == column.labels) else {
-        out.push(column);
-        return Ok(());
-    };
-    for (known, sample) in known.samples.iter_mut().zip(column.samples) {
-        if known.is_some() && sample.is_some() {
-            let text = format!("several series match for operator {op}: use on, ignoring, group_left or group_right");
-            return Err(QueryError::Execution(text));
+/// True when two of `partners` have a sample at the same step: which of them is meant cannot be told.
+fn meet(partners: &[Column]) -> bool {
+    let steps = partners.first().map_or(0, |column| column.samples.len());
+    let present =
+        |step: usize| partners.iter().filter(|column| column.samples.get(step).is_some_and(Sample::is_some)).count();
+    partners.len() > 1 && (0..steps).any(|step| present(step) > 1)
+}
+
+fn ambiguous(op: &str, column: Option<&Column>) -> QueryError {
+    let labels = column.map(|column| column.labels.clone()).unwrap_or_default();
+    QueryError::Execution(format!(
+        "several series match {labels:?} for operator {op}: use on, ignoring, group_left or group_right"
+    ))
+}
+
+/// A filter leaves the metric what it is.
+fn keeps_name(op: &str, matching: &Matching) -> bool {
+    is_comparison(op) && !matching.as_bool
+}
+
+/// Results by label set.
+#[derive(Default)]
+struct Results {
+    columns: Vec<Column>,
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl Results {
+    /// Two results with one label set at the same step mean that the matching was ambiguous.
+    fn add(&mut self, column: Column, op: &str) -> Result<(), QueryError> {
+        let known = self.by_labels.get(&column.labels).and_then(|at| self.columns.get_mut(*at));
+        let Some(known) = known else {
+            self.by_labels.insert(column.labels.clone(), self.columns.len());
+            self.columns.push(column);
+            return Ok(());
+        };
+        if known.samples.iter().zip(&column.samples).any(|(a, b)| a.is_some() && b.is_some()) {
+            return Err(ambiguous(op, Some(&column)));
         }
-        if sample.is_some() {
-            *known = sample;
+        for (known, sample) in known.samples.iter_mut().zip(column.samples) {
+            if sample.is_some() {
+                *known = sample;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn result_labels(op: &str, labels: &Labels, matching: &Matching) -> Labels {
-    if is_comparison(op) && !matching.as_bool && matching.labels.is_none() {
-        return labels.clone();
-    }
     match &matching.labels {
-        Some(modifier) => key(labels, Some(modifier)),
-        None => without_name(labels),
+        Some(LabelModifier::Include(names)) => picked(labels, &names.labels),
+        Some(LabelModifier::Exclude(names)) => left_after(labels, &names.labels, keeps_name(op, matching)),
+        None => left_after(labels, &[], keeps_name(op, matching)),
     }
 }
 
-fn with_extra(many: &Labels, one: &Labels, extra: &[String]) -> Labels {
-    let gone = |name: &str| name == "__name__" || extra.iter().any(|e| e == name);
-    let mut pairs: Vec<_> = many.pairs().iter().filter(|(name, _)| !gone(name)).cloned().collect();
-    pairs.extend(one.pairs().iter().filter(|(name, _)| extra.iter().any(|e| **e == **name)).cloned());
+fn with_extra(many: &Labels, one: &Labels, (extra, keep_name): (&[String], bool)) -> Labels {
+    let kept = left_after(many, extra, keep_name);
+    let pairs = picked(one, extra).pairs().iter().chain(kept.pairs()).cloned().collect();
     Labels::from_pairs(pairs)
 }

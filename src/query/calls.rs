@@ -9,6 +9,13 @@ pub(super) struct Call {
     pub(super) name: &'static str,
 }
 
+impl Call {
+    /// True when the answer is still of the metric that was asked for.
+    pub(super) const fn keeps_name(self) -> bool {
+        matches!(self.function, Function::OverTime(OverTime::Last))
+    }
+}
+
 /// What a function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
@@ -27,6 +34,10 @@ pub(super) enum Function {
     OverTime(OverTime),
     /// Quantile over the windows of a range.
     QuantileOverTime,
+    /// Where a line through a range leads.
+    PredictLinear,
+    /// A range smoothed, with its trend.
+    DoubleExponentialSmoothing,
     /// Number to number.
     Math(Math),
     /// Part of a timestamp.
@@ -39,6 +50,7 @@ pub(super) enum Function {
     Scalar,
     Vector,
     Time,
+    Pi,
     Timestamp,
     Absent,
     AbsentOverTime,
@@ -51,6 +63,9 @@ pub(super) enum Function {
     HistogramCount,
     HistogramSum,
     HistogramAvg,
+    HistogramFraction,
+    HistogramStddev,
+    HistogramStdvar,
 }
 
 impl Function {
@@ -63,6 +78,8 @@ impl Function {
             "idelta" => Self::Last2 { per_second: false, counter: false },
             "delta" => Self::Delta,
             "quantile_over_time" => Self::QuantileOverTime,
+            "predict_linear" => Self::PredictLinear,
+            "double_exponential_smoothing" => Self::DoubleExponentialSmoothing,
             "clamp" => Self::Clamp { min: true, max: true },
             "clamp_min" => Self::Clamp { min: true, max: false },
             "clamp_max" => Self::Clamp { min: false, max: true },
@@ -70,6 +87,7 @@ impl Function {
             "scalar" => Self::Scalar,
             "vector" => Self::Vector,
             "time" => Self::Time,
+            "pi" => Self::Pi,
             "timestamp" => Self::Timestamp,
             "absent" => Self::Absent,
             "absent_over_time" => Self::AbsentOverTime,
@@ -81,6 +99,9 @@ impl Function {
             "histogram_count" => Self::HistogramCount,
             "histogram_sum" => Self::HistogramSum,
             "histogram_avg" => Self::HistogramAvg,
+            "histogram_fraction" => Self::HistogramFraction,
+            "histogram_stddev" => Self::HistogramStddev,
+            "histogram_stdvar" => Self::HistogramStdvar,
             _ => {
                 return OverTime::named(name)
                     .map(Self::OverTime)

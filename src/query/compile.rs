@@ -1,15 +1,17 @@
 //! Compilation: the parsed tree becomes nodes, indicators are put in, selectors numbered with the span they need.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use promql_parser::label::{Matcher, Matchers};
 use promql_parser::parser::{
-    AtModifier, BinModifier, Expr, LabelModifier, Offset, VectorMatchCardinality, VectorSelector, parse,
+    AtModifier, BinModifier, Expr, LabelModifier, Offset, SubqueryExpr, VectorMatchCardinality, VectorSelector, parse,
 };
 
 use super::QueryError;
+use super::aggregate::AGGREGATIONS;
 use super::calls::{Call, Function};
 use super::indicators::indicator;
+use super::samples::{Grid, covered};
 use super::select::Select;
 use crate::model::{TimeMs, Width};
 
@@ -21,8 +23,12 @@ const DEPTH_MAX: usize = 64;
 const STEPS_MAX: i64 = 11_000;
 /// The name that stands for a rule's number.
 pub(super) const THRESHOLD: &str = "threshold";
+/// Most steps of a subquery, over the whole range of its query.
+const SUBQUERY_STEPS_MAX: i64 = 100_000;
+/// Step of a subquery that names none.
+const SUBQUERY_STEP_MS: TimeMs = 60_000;
 /// Default look-back.
-pub(super) const LOOKBACK_MS: TimeMs = 5 * 60 * 1000;
+const LOOKBACK_MS: TimeMs = 5 * 60 * 1000;
 
 /// When to evaluate.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +52,23 @@ impl Params {
         Self { start: at, end: at, step: 1, now, width }
     }
 
-    pub(super) fn steps(&self) -> Result<usize, QueryError> {
+    pub(super) fn grid(&self) -> Result<Grid, QueryError> {
+        Ok(Grid {
+            start: self.start,
+            step: self.step,
+            steps: self.steps()?,
+            now: self.now,
+            lookback: self.lookback(),
+            width: self.width,
+        })
+    }
+
+    /// A value is seen until the next window ends.
+    fn lookback(&self) -> TimeMs {
+        LOOKBACK_MS.max(self.width.millis())
+    }
+
+    fn steps(&self) -> Result<usize, QueryError> {
         if self.step <= 0 {
             return Err(QueryError::Invalid("step must be greater than zero".to_owned()));
         }
@@ -70,6 +92,19 @@ pub(super) struct Selected {
     pub(super) range: TimeMs,
     /// How much earlier.
     pub(super) offset: TimeMs,
+    /// At this time, whatever the step.
+    pub(super) at: Option<TimeMs>,
+}
+
+/// An expression evaluated at steps of its own.
+#[derive(Debug)]
+pub(super) struct Subquery {
+    pub(super) of: Node,
+    pub(super) range: TimeMs,
+    pub(super) offset: TimeMs,
+    pub(super) at: Option<TimeMs>,
+    /// Multiples of its step, over all that the steps of the query look back at.
+    pub(super) grid: Grid,
 }
 
 /// A node of a compiled query.
@@ -78,6 +113,7 @@ pub(super) enum Node {
     Number(f64),
     Text(String),
     Series(Selected),
+    Subquery(Box<Subquery>),
     Negate(Box<Node>),
     Call(Call, Vec<Node>),
     Aggregate { op: String, of: Box<Node>, parameter: Option<Box<Node>>, by: Option<LabelModifier> },
@@ -108,13 +144,19 @@ impl Plan {
     pub fn parse(query: &str, params: Params, service: Option<&str>) -> Result<Self, QueryError> {
         params.steps()?;
         let expr = parse_bounded(query)?;
-        Self::compile(&expr, Compiler { params, service, threshold: None, selects: Vec::new() })
+        Self::compile(
+            &expr,
+            Compiler { params, span: (params.start, params.end), service, threshold: None, selects: Vec::new() },
+        )
     }
 
     /// Compiles a parsed expression in which the name `threshold` alone stands for that number.
     pub(super) fn of_expr(expr: &Expr, params: Params, threshold: Option<f64>) -> Result<Self, QueryError> {
         params.steps()?;
-        Self::compile(expr, Compiler { params, service: None, threshold, selects: Vec::new() })
+        Self::compile(
+            expr,
+            Compiler { params, span: (params.start, params.end), service: None, threshold, selects: Vec::new() },
+        )
     }
 
     fn compile(expr: &Expr, mut compiler: Compiler<'_>) -> Result<Self, QueryError> {
@@ -150,14 +192,31 @@ pub(super) fn parse_bounded(query: &str) -> Result<Expr, QueryError> {
 
 struct Compiler<'a> {
     params: Params,
+    /// First and last time at which the expression in hand is evaluated.
+    span: (TimeMs, TimeMs),
     service: Option<&'a str>,
     /// What the name `threshold` alone stands for.
     threshold: Option<f64>,
     selects: Vec<Select>,
 }
 
+/// Far enough for any range, near enough to be added up.
+const MILLIS_MAX: TimeMs = TimeMs::MAX / 16;
+
 fn millis(duration: Duration) -> TimeMs {
-    TimeMs::try_from(duration.as_millis()).unwrap_or(TimeMs::MAX / 4)
+    TimeMs::try_from(duration.as_millis()).unwrap_or(MILLIS_MAX).min(MILLIS_MAX)
+}
+
+fn offset_of(offset: Option<&Offset>) -> TimeMs {
+    match offset {
+        Some(Offset::Pos(duration)) => millis(*duration),
+        Some(Offset::Neg(duration)) => -millis(*duration),
+        None => 0,
+    }
+}
+
+fn since_epoch(at: SystemTime) -> TimeMs {
+    at.duration_since(UNIX_EPOCH).map_or_else(|before| -millis(before.duration()), millis)
 }
 
 impl Compiler<'_> {
@@ -177,7 +236,7 @@ impl Compiler<'_> {
                 Node::Series(self.select(&matrix.vs, range)?)
             }
             Expr::Aggregate(aggregate) => Node::Aggregate {
-                op: aggregate.op.to_string(),
+                op: aggregation(&aggregate.op.to_string())?,
                 of: Box::new(self.node(&aggregate.expr, depth)?),
                 parameter: match &aggregate.param {
                     Some(parameter) => Some(Box::new(self.node(parameter, depth)?)),
@@ -189,7 +248,7 @@ impl Compiler<'_> {
                 op: binary.op.to_string(),
                 left: Box::new(self.node(&binary.lhs, depth)?),
                 right: Box::new(self.node(&binary.rhs, depth)?),
-                matching: matching(binary.modifier.as_ref(), &binary.op.to_string()),
+                matching: matching(binary.modifier.as_ref(), &binary.op.to_string())?,
             },
             Expr::Call(call) => {
                 let function = Function::named(call.func.name)
@@ -197,7 +256,7 @@ impl Compiler<'_> {
                 let args = call.args.args.iter().map(|arg| self.node(arg, depth)).collect::<Result<Vec<_>, _>>()?;
                 Node::Call(Call { function, name: call.func.name }, args)
             }
-            Expr::Subquery(_) => return Err(QueryError::Unsupported("a subquery".to_owned())),
+            Expr::Subquery(subquery) => Node::Subquery(Box::new(self.subquery(subquery, depth)?)),
             Expr::Extension(_) => return Err(QueryError::Unsupported("this expression".to_owned())),
         })
     }
@@ -215,15 +274,46 @@ impl Compiler<'_> {
         }
     }
 
-    fn select(&mut self, selector: &VectorSelector, range: TimeMs) -> Result<Selected, QueryError> {
-        if let Some(AtModifier::Start | AtModifier::End | AtModifier::At(_)) = selector.at {
-            return Err(QueryError::Unsupported("the @ modifier".to_owned()));
+    /// The time that `@` names.
+    fn at(&self, at: Option<&AtModifier>) -> Option<TimeMs> {
+        at.map(|at| match at {
+            AtModifier::Start => self.params.start,
+            AtModifier::End => self.params.end,
+            AtModifier::At(at) => since_epoch(*at),
+        })
+    }
+
+    /// First and last time looked back from.
+    fn looked_from(&self, at: Option<TimeMs>, offset: TimeMs) -> (TimeMs, TimeMs) {
+        let (first, last) = at.map_or(self.span, |at| (at, at));
+        (first - offset, last - offset)
+    }
+
+    fn subquery(&mut self, subquery: &SubqueryExpr, depth: usize) -> Result<Subquery, QueryError> {
+        let (offset, at) = (offset_of(subquery.offset.as_ref()), self.at(subquery.at.as_ref()));
+        let (range, step) = (millis(subquery.range), subquery.step.map_or(SUBQUERY_STEP_MS, millis));
+        if step <= 0 {
+            return Err(QueryError::Invalid("step of a subquery must be greater than zero".to_owned()));
         }
-        let offset = match &selector.offset {
-            Some(Offset::Pos(duration)) => millis(*duration),
-            Some(Offset::Neg(duration)) => -millis(*duration),
-            None => 0,
-        };
+        let (first, last) = self.looked_from(at, offset);
+        // Those within (first - range, last].
+        let start = ((first - range).div_euclid(step) + 1) * step;
+        let steps = (last - start).div_euclid(step) + 1;
+        if steps > SUBQUERY_STEPS_MAX {
+            let text = format!("{steps} steps of a subquery > limit of {SUBQUERY_STEPS_MAX}: choose a greater step");
+            return Err(QueryError::Limit(text));
+        }
+        let steps = usize::try_from(steps).unwrap_or(0);
+        let outer = std::mem::replace(&mut self.span, (start, last));
+        let of = self.node(&subquery.expr, depth)?;
+        self.span = outer;
+        let Params { now, width, .. } = self.params;
+        let grid = Grid { start, step, steps, now, lookback: self.params.lookback(), width };
+        Ok(Subquery { of, range, offset, at, grid })
+    }
+
+    fn select(&mut self, selector: &VectorSelector, range: TimeMs) -> Result<Selected, QueryError> {
+        let (offset, at) = (offset_of(selector.offset.as_ref()), self.at(selector.at.as_ref()));
         let Matchers { matchers, or_matchers } = selector.matchers.clone();
         let (mut names, mut matchers): (Vec<Matcher>, Vec<Matcher>) =
             matchers.into_iter().partition(|matcher| matcher.name == "__name__");
@@ -234,19 +324,28 @@ impl Compiler<'_> {
             matchers.push(Matcher::new(promql_parser::label::MatchOp::Equal, "service_name", service));
         }
         // A total needs the one before the span to count from.
-        let before = if range > 0 { range + LOOKBACK_MS } else { LOOKBACK_MS };
-        let (start, end) = (self.params.start - offset - before, self.params.end - offset);
-        self.selects.push(Select { names, matchers, or_matchers, start, end });
-        Ok(Selected { select: self.selects.len() - 1, range, offset })
+        let width = self.params.width;
+        let before = covered(range, width) + self.params.lookback() + width.millis();
+        let (first, last) = self.looked_from(at, offset);
+        self.selects.push(Select { names, matchers, or_matchers, start: first - before, end: last });
+        Ok(Selected { select: self.selects.len() - 1, range, offset, at })
     }
 }
 
-fn matching(modifier: Option<&BinModifier>, op: &str) -> Matching {
+fn aggregation(op: &str) -> Result<String, QueryError> {
+    let known = AGGREGATIONS.contains(&op);
+    if known { Ok(op.to_owned()) } else { Err(QueryError::Unsupported(format!("aggregation {op}()"))) }
+}
+
+fn matching(modifier: Option<&BinModifier>, op: &str) -> Result<Matching, QueryError> {
+    if modifier.is_some_and(|m| m.fill_values.lhs.is_some() || m.fill_values.rhs.is_some()) {
+        return Err(QueryError::Unsupported("the fill modifier".to_owned()));
+    }
     let many = matches!(op, "and" | "or" | "unless");
     let default = if many { VectorMatchCardinality::ManyToMany } else { VectorMatchCardinality::OneToOne };
-    Matching {
+    Ok(Matching {
         labels: modifier.and_then(|m| m.matching.clone()),
         cardinality: modifier.map_or(default, |m| m.card.clone()),
         as_bool: modifier.is_some_and(|m| m.return_bool),
-    }
+    })
 }

@@ -1,46 +1,76 @@
-//! The engine: finds the series that a plan needs in blocks and heads, and merges them.
+//! The engine: admits a query, chooses the tier, fetches what its plan needs, and evaluates it.
 //!
 //! What a stream has flushed is in blocks, what it has not is in its head; both are read as of one database snapshot, and
 //! streams of other replicas are brought up to the sequence number seen in it. So an answer does not depend on which replica
 //! gives it, nor on Redis.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use hashbrown::HashMap;
+use chrono::{TimeDelta, Utc};
+use futures::future::{BoxFuture, join_all};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 
+use super::QueryError;
 use super::compile::{Params, Plan};
-use super::select::{Select, is_equality};
+use super::counters::QueryMetrics;
+use super::fetch::{Gathered, Reading, Wanted, in_order};
+use super::limits::{Budget, Gate, Limits, Pass};
+use super::select::{Meant, Select};
 use super::value::Answer;
-use super::{QueryError, View};
-use crate::model::{Cell, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
-use crate::rollup::{BlockCache, MetricEntry, Slot, Stream, Streams, load_metrics, register_series};
-use crate::storage::{Retention, StreamRow, Tier};
+use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
+use crate::rollup::{BlockCache, MetricEntry, Stream, Streams, load_metrics, register_series};
+use crate::storage::{BlockKey, Retention, StreamRow, Tier};
 
-/// Most series that one selector may read.
-const SERIES_MAX: usize = 200_000;
 /// Times that blocks replaced by compaction in the middle of a query are looked up anew.
-const RETRIES: usize = 5;
+pub(super) const RETRIES: usize = 5;
+/// Metrics whose stored series are noted as known; past it the note starts afresh, and they are read again.
+const CATALOGUED_MAX: usize = 100_000;
 
 /// Reads measurements.
 pub struct Engine {
     pub(super) streams: Arc<Streams>,
     retention: Retention,
     pub(super) blocks: BlockCache,
-    /// Metrics whose stored series are in the registry, and when they were read.
-    catalogued: Mutex<HashMap<u32, TimeMs>>,
+    gate: Gate,
+    /// What is counted.
+    pub metrics: QueryMetrics,
+    /// Metrics whose stored series are in the registry, by their number here.
+    catalogued: Mutex<HashSet<u32>>,
 }
 
-/// The series of one selector.
-type Found = Vec<SeriesWindows>;
+/// The series of a selector, and how many in its blocks nobody knows.
+type Found = (Vec<SeriesWindows>, usize);
+
+/// What one database snapshot says: where the blocks are, and the streams with their heads brought up to it.
+pub(super) struct Snapshot {
+    pub(super) keys: Vec<BlockKey>,
+    pub(super) rows: Vec<StreamRow>,
+    pub(super) heads: Vec<Arc<Stream>>,
+}
 
 impl Engine {
     /// Over `streams`, with what `retention` leaves.
     #[must_use]
     pub fn new(streams: Arc<Streams>, retention: Retention) -> Self {
-        Self { streams, retention, blocks: BlockCache::default(), catalogued: Mutex::default() }
+        Self {
+            streams,
+            retention,
+            blocks: BlockCache::default(),
+            gate: Gate::new(Limits::default()),
+            metrics: QueryMetrics::default(),
+            catalogued: Mutex::default(),
+        }
+        .limited(Limits::default())
+    }
+
+    /// Within `limits` instead of the default ones.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.metrics.show(&limits);
+        self.gate = Gate::new(limits);
+        self
     }
 
     /// Evaluates `query` at `at`.
@@ -48,10 +78,7 @@ impl Engine {
     /// # Errors
     /// See [`QueryError`].
     pub async fn instant(&self, query: &str, at: TimeMs, service: Option<&str>) -> Result<Answer, QueryError> {
-        let (tier, width) = self.tier_of(at, 1);
-        let now = Utc::now().timestamp_millis();
-        let plan = Plan::parse(query, Params::instant(at, now, width), service)?;
-        self.evaluate(&plan, tier).await
+        only(self.instants(&[query], at, service).await)
     }
 
     /// Evaluates `query` at each `step` from `start` to `end`.
@@ -61,183 +88,253 @@ impl Engine {
     pub async fn range(
         &self,
         query: &str,
-        (start, end): (TimeMs, TimeMs),
+        span: (TimeMs, TimeMs),
         step: TimeMs,
         service: Option<&str>,
     ) -> Result<Answer, QueryError> {
-        let (tier, width) = self.tier_of(start, step);
-        let now = Utc::now().timestamp_millis();
-        let plan = Plan::parse(query, Params { start, end, step, now, width }, service)?;
-        self.evaluate(&plan, tier).await
+        only(self.ranges(&[query], span, step, service).await)
     }
 
-    /// The finest tier that reaches back to `start`; a coarser one when the steps are wide enough not to show it.
-    pub(super) fn tier_of(&self, start: TimeMs, step: TimeMs) -> (Tier, Width) {
-        let age = TimeDelta::milliseconds(Utc::now().timestamp_millis() - start);
-        if age > self.retention.minute || step >= 6 * Width::HOUR.millis() {
-            (Tier::Hour, Width::HOUR)
-        } else if age > self.retention.fine || step >= 10 * Width::MINUTE.millis() {
-            (Tier::Minute, Width::MINUTE)
-        } else {
-            (Tier::Fine, self.streams.width())
+    /// Evaluates `queries` at `at` as one: they are admitted together and share the deadline.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn instants(
+        &self,
+        queries: &[&str],
+        at: TimeMs,
+        service: Option<&str>,
+    ) -> Result<Vec<Answer>, QueryError> {
+        let now = Utc::now().timestamp_millis();
+        self.ask(queries, Params::instant(at, now, self.streams.width()), service).await
+    }
+
+    /// Evaluates `queries` at each `step` from `start` to `end`, as one.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn ranges(
+        &self,
+        queries: &[&str],
+        (start, end): (TimeMs, TimeMs),
+        step: TimeMs,
+        service: Option<&str>,
+    ) -> Result<Vec<Answer>, QueryError> {
+        let now = Utc::now().timestamp_millis();
+        self.ask(queries, Params { start, end, step, now, width: self.streams.width() }, service).await
+    }
+
+    async fn ask(&self, queries: &[&str], params: Params, service: Option<&str>) -> Result<Vec<Answer>, QueryError> {
+        let plans = queries.iter().map(|query| self.plan(query, params, service)).collect::<Result<Vec<_>, _>>();
+        let began = Instant::now();
+        let result = match (plans, self.gate.enter().await) {
+            (Ok(plans), Ok(pass)) => pass.within(self.evaluate_all(&plans, &pass)).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        self.count(result, began)
+    }
+
+    pub(super) const fn budget(&self) -> Budget {
+        Budget::new(self.gate.limits())
+    }
+
+    /// The right to run, when it is there.
+    pub(super) async fn enter(&self) -> Result<Pass, QueryError> {
+        self.gate.enter().await
+    }
+
+    /// The right of rules to run, which wait behind nobody's dashboard.
+    pub(super) fn enter_first(&self) -> Pass {
+        self.gate.enter_first()
+    }
+
+    /// Counts how a query went.
+    pub(super) fn count<T>(&self, result: Result<T, QueryError>, began: Instant) -> Result<T, QueryError> {
+        self.metrics.answered(&result, began.elapsed());
+        result
+    }
+
+    /// Takes the measure of what runs and waits, for whoever reads the metrics now.
+    pub fn sample_gauges(&self) {
+        self.metrics.load(self.gate.load());
+    }
+
+    /// Compiles `query` for the tier that reaches back to the earliest window it needs.
+    pub(super) fn plan(
+        &self,
+        query: &str,
+        params: Params,
+        service: Option<&str>,
+    ) -> Result<(Plan, Reading), QueryError> {
+        self.plan_with(params, |params| Plan::parse(query, params, service))
+    }
+
+    /// The same, for whatever `compile` compiles.
+    pub(super) fn plan_with(
+        &self,
+        params: Params,
+        compile: impl Fn(Params) -> Result<Plan, QueryError>,
+    ) -> Result<(Plan, Reading), QueryError> {
+        let plan = compile(params)?;
+        let earliest = plan.selects().iter().map(|select| select.start).min().unwrap_or(params.start);
+        let step = if params.start == params.end { 0 } else { params.step };
+        let reading = self.reading(params.now - earliest, step);
+        if reading.tier == Tier::Fine {
+            return Ok((plan, reading));
         }
+        Ok((compile(Params { width: reading.width, ..params })?, reading))
+    }
+
+    /// The finest tier that reaches back by `age`; a coarser one when the steps are wide enough not to show it.
+    pub(super) fn reading(&self, age: TimeMs, step: TimeMs) -> Reading {
+        let age = TimeDelta::milliseconds(age);
+        if age > self.retention.minute || step >= 6 * Width::HOUR.millis() {
+            Reading { tier: Tier::Hour, width: Width::HOUR }
+        } else if age > self.retention.fine || step >= 10 * Width::MINUTE.millis() {
+            Reading { tier: Tier::Minute, width: Width::MINUTE.max(self.streams.width()) }
+        } else {
+            Reading { tier: Tier::Fine, width: self.streams.width() }
+        }
+    }
+
+    async fn evaluate_all(&self, plans: &[(Plan, Reading)], pass: &Pass) -> Result<Vec<Answer>, QueryError> {
+        let answers = plans.iter().map(|(plan, reading)| async move {
+            let mut budget = self.budget();
+            let answer = self.evaluate(plan, *reading, pass, &mut budget).await;
+            self.metrics.read(&budget);
+            answer
+        });
+        join_all(answers).await.into_iter().collect()
     }
 
     #[tracing::instrument(name = "fastbreak.query", skip_all, fields(fastbreak.query.selectors = plan.selects().len()))]
-    pub(super) async fn evaluate(&self, plan: &Plan, tier: Tier) -> Result<Answer, QueryError> {
-        let mut found = Vec::with_capacity(plan.selects().len());
+    pub(super) async fn evaluate(
+        &self,
+        plan: &Plan,
+        reading: Reading,
+        pass: &Pass,
+        budget: &mut Budget,
+    ) -> Result<Answer, QueryError> {
+        let mut found: Vec<Arc<[SeriesWindows]>> = Vec::with_capacity(plan.selects().len());
+        let mut unknown = 0;
         for select in plan.selects() {
-            found.push(self.fetch(select, tier).await?);
+            let before = plan.selects().iter().zip(&found).find(|(other, _)| *other == select);
+            if let Some(twin) = before.map(|(_, series)| Arc::clone(series)) {
+                found.push(twin);
+                continue;
+            }
+            // Boxed, so that the compiler need not look through it from every handler.
+            let fetched: BoxFuture<'_, Result<Found, QueryError>> = Box::pin(self.fetch(select, reading, budget));
+            let (series, missed) = fetched.await?;
+            found.push(series.into());
+            unknown += missed;
         }
-        tokio::task::block_in_place(|| plan.evaluate(&found))
+        let alarm = pass.alarm();
+        let mut answer = tokio::task::block_in_place(|| plan.evaluate_until(&found, alarm.flag()))?
+            .ok_or_else(|| QueryError::Deadline(alarm.deadline()))?;
+        if unknown > 0 {
+            answer.warnings.push(format!("{unknown} stored series have no labels and are left out"));
+        }
+        Ok(answer)
     }
 
     /// The metrics that `select` means.
-    pub(super) fn metrics_of(&self, select: &Select) -> Vec<(Arc<MetricEntry>, (View, f64, String))> {
+    pub(super) fn metrics_of(&self, select: &Select) -> Vec<(Arc<MetricEntry>, Meant)> {
         let metrics = self.streams.registry().metrics().into_iter();
         metrics.filter_map(|metric| Some((Arc::clone(&metric), select.view_of(&metric.metric)?))).collect()
     }
 
-    async fn fetch(&self, select: &Select, tier: Tier) -> Result<Found, QueryError> {
-        let (keys_from, to) = (date(select.start - tier.span_seconds() * 1000), date(select.end));
+    /// The metrics of `select`, with their stored series known; those of other replicas among them.
+    async fn wanted(&self, select: &Select, budget: &mut Budget) -> Result<Wanted, QueryError> {
         let mut metrics = self.metrics_of(select);
-        if metrics.is_empty() && select.names.iter().any(is_equality) {
+        if metrics.is_empty() || !select.names_are_equalities() {
             // Perhaps another replica was the first to see it.
             load_metrics(self.streams.registry(), self.streams.storage()).await?;
             metrics = self.metrics_of(select);
         }
-        let ids: Vec<i64> = metrics.iter().map(|(metric, _)| metric.id.0 as i64).collect();
+        for (metric, _) in &metrics {
+            self.catalogue(metric).await?;
+        }
+        Wanted::of(self.streams.registry(), metrics, select, budget)
+    }
+
+    /// What `select` wants, and the block keys and heads over the span of `around` as of one database snapshot. None when
+    /// following the streams made metrics known that were not: look again.
+    pub(super) async fn snapshot(
+        &self,
+        (select, around): (&Select, &Select),
+        reading: Reading,
+        budget: &mut Budget,
+    ) -> Result<Option<(Wanted, Snapshot)>, QueryError> {
+        let before = self.wanted(select, &mut budget.clone()).await?;
+        let (keys, rows) = self.streams.storage().block_keys(&before.ids(), &reading.blocks(around.span())).await?;
+        let heads = self.streams.follow(&rows).await?;
+        let metrics = self.metrics_of(select);
+        if metrics.len() != before.metrics.len() {
+            return Ok(None);
+        }
+        let wanted = Wanted::of(self.streams.registry(), metrics, select, budget)?;
+        Ok(Some((wanted, Snapshot { keys: in_order(keys), rows, heads })))
+    }
+
+    async fn fetch(&self, select: &Select, reading: Reading, budget: &mut Budget) -> Result<Found, QueryError> {
+        let mut asked_for = HashSet::new();
         for _ in 0..RETRIES {
-            let (keys, rows) = self.streams.storage().block_keys(&ids, tier, keys_from, to).await?;
-            let heads = self.streams.follow(&rows).await?;
-            if metrics.is_empty() {
-                // Following may have made the metric known.
-                metrics = self.metrics_of(select);
-                if metrics.is_empty() {
-                    return Ok(Vec::new());
-                }
+            let mut room = budget.clone();
+            let Some((wanted, snapshot)) = self.snapshot((select, select), reading, &mut room).await? else { continue };
+            let mut gathered = Gathered::new(self.streams.registry(), &wanted, reading, select);
+            let blocks = self
+                .blocks
+                .visit(self.streams.storage(), &snapshot.keys, |_, block| gathered.add_block(block, &mut room));
+            if !blocks.await? {
                 continue;
             }
-            let mut out = Vec::new();
-            let Some(blocks) = self.blocks.load(self.streams.storage(), tier, &keys).await? else { continue };
-            for (metric, view) in &metrics {
-                self.catalogue(metric).await?;
-                let wanted = self.wanted(metric, select)?;
-                let mut windows = Windows::new(select, tier, self.streams.width());
-                for block in blocks.of_metric(metric.id) {
-                    windows.add_block(block, self, &wanted);
-                }
-                windows.add_heads(metric.index, &rows, &heads, &wanted);
-                out.extend(windows.into_series(self, metric).flat_map(|series| select.present(series, view.clone())));
+            let unknown: Vec<SeriesId> = gathered.unknown.iter().copied().filter(|id| asked_for.insert(*id)).collect();
+            if !unknown.is_empty() {
+                self.look_up(&unknown).await?;
+                continue;
             }
-            return Ok(out);
+            gathered.add_heads(&snapshot.rows, &snapshot.heads, &mut room)?;
+            let missed = gathered.unknown.len();
+            self.metrics.unknown(missed);
+            let series = gathered.into_series(select, &mut room)?;
+            *budget = room;
+            return Ok((series, missed));
         }
-        Err(QueryError::Execution("blocks were replaced again and again while they were read".to_owned()))
+        Err(replaced())
     }
 
-    /// Makes the stored series of `metric` known: once, and again when blocks name one that is not.
+    /// Makes the stored series of `metric` known, once; those that come later are looked up when blocks name them.
     pub(super) async fn catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
-        if self.catalogued.lock().contains_key(&metric.index) {
+        if self.catalogued.lock().contains(&metric.index) {
             return Ok(());
         }
-        self.read_catalogue(metric).await
-    }
-
-    async fn read_catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
         for row in self.streams.storage().series_of_metric(metric.id.0 as i64).await? {
             register_series(self.streams.registry(), &row);
         }
-        self.catalogued.lock().insert(metric.index, Utc::now().timestamp_millis());
+        let mut catalogued = self.catalogued.lock();
+        if catalogued.len() >= CATALOGUED_MAX {
+            catalogued.clear();
+        }
+        catalogued.insert(metric.index);
         Ok(())
     }
 
-    fn wanted(&self, metric: &MetricEntry, select: &Select) -> Result<HashSet<Slot>, QueryError> {
-        let registry = self.streams.registry();
-        let matches = |slot: &Slot| registry.get(*slot).is_some_and(|entry| select.matches(&registry.labels(entry)));
-        let wanted: HashSet<Slot> = metric.series().into_iter().filter(matches).collect();
-        if wanted.len() > SERIES_MAX {
-            let text = format!(
-                "{} series of {} > limit of {SERIES_MAX}: narrow the selector",
-                wanted.len(),
-                metric.metric.name
-            );
-            return Err(QueryError::Limit(text));
+    /// Makes the series known that blocks name and the registry does not.
+    pub(super) async fn look_up(&self, unknown: &[SeriesId]) -> Result<(), QueryError> {
+        let ids: Vec<i64> = unknown.iter().map(|id| id.0 as i64).collect();
+        for row in self.streams.storage().series_by_id(&ids).await? {
+            register_series(self.streams.registry(), &row);
         }
-        Ok(wanted)
+        Ok(())
     }
 }
 
-pub(super) fn date(ms: TimeMs) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+/// After [`RETRIES`].
+pub(super) fn replaced() -> QueryError {
+    QueryError::Execution("blocks were replaced again and again while they were read".to_owned())
 }
 
-/// Windows of one metric, gathered by series.
-struct Windows {
-    span: (WindowStart, WindowStart),
-    /// Windows of the head are this wide, those asked for perhaps wider.
-    roll: Option<Width>,
-    by_slot: HashMap<Slot, Vec<(WindowStart, Cell)>>,
-}
-
-impl Windows {
-    fn new(select: &Select, tier: Tier, fine: Width) -> Self {
-        let width = match tier {
-            Tier::Fine => fine,
-            Tier::Minute => Width::MINUTE,
-            Tier::Hour => Width::HOUR,
-        };
-        let span = (width.window_of(select.start), width.window_of(select.end));
-        Self { span, roll: (tier != Tier::Fine).then_some(width), by_slot: HashMap::new() }
-    }
-
-    fn add_block(&mut self, block: &[crate::rollup::BlockSeries], engine: &Engine, wanted: &HashSet<Slot>) {
-        for series in block {
-            let slot = engine.streams.registry().slot_of(series.id).filter(|slot| wanted.contains(slot));
-            let Some(slot) = slot else { continue };
-            let inside = series.windows.iter().filter(|(window, _)| self.span.0 <= *window && *window <= self.span.1);
-            self.by_slot.entry(slot).or_default().extend(inside.cloned());
-        }
-    }
-
-    fn add_heads(&mut self, metric: u32, rows: &[StreamRow], heads: &[Arc<Stream>], wanted: &HashSet<Slot>) {
-        let Self { span, roll, by_slot } = self;
-        let to = span.1.saturating_add(roll.map_or(0, Width::seconds));
-        for (row, stream) in rows.iter().zip(heads) {
-            stream.head.visit(metric, row.cursor_seq, (span.0, to), &mut |entry| {
-                if wanted.contains(&entry.slot) {
-                    let window = roll.map_or(entry.window, |width| width.window_of(i64::from(entry.window) * 1000));
-                    by_slot.entry(entry.slot).or_default().push((window, entry.cell.clone()));
-                }
-            });
-        }
-    }
-
-    fn into_series(self, engine: &Engine, metric: &Arc<MetricEntry>) -> impl Iterator<Item = SeriesWindows> {
-        let mut slots: Vec<_> = self.by_slot.into_iter().collect();
-        slots.sort_by_key(|(slot, _)| *slot);
-        slots.into_iter().filter_map(move |(slot, windows)| {
-            let registry = engine.streams.registry();
-            let entry = registry.get(slot)?;
-            let id: SeriesId = entry.id;
-            Some(SeriesWindows {
-                id,
-                metric: Arc::clone(&metric.metric),
-                labels: registry.labels(entry),
-                windows: merge(windows),
-            })
-        })
-    }
-}
-
-/// Windows in order, partials of one window merged.
-pub(super) fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
-    windows.sort_by_key(|(window, _)| *window);
-    let mut out: Vec<(WindowStart, Cell)> = Vec::with_capacity(windows.len());
-    for (window, cell) in windows {
-        match out.last_mut().filter(|(last, _)| *last == window) {
-            Some((_, known)) => known.merge(&cell),
-            None => out.push((window, cell)),
-        }
-    }
-    out
+fn only(answers: Result<Vec<Answer>, QueryError>) -> Result<Answer, QueryError> {
+    answers?.pop().ok_or_else(|| QueryError::Invalid("no query".to_owned()))
 }

@@ -55,8 +55,8 @@ impl OverTime {
             Self::Stddev => variance(windows).sqrt(),
             Self::Stdvar => variance(windows),
             Self::Changes => pairs(windows).filter(|(a, b)| a != b && !(a.is_nan() && b.is_nan())).count() as f64,
-            Self::Resets => pairs(windows).filter(|(a, b)| b < a).count() as f64,
-            Self::Deriv => slope(windows)?,
+            Self::Resets => windows.iter().zip(windows.iter().skip(1)).filter(|(a, b)| is_reset(a, b)).count() as f64,
+            Self::Deriv => line(windows, windows.first()?.time)?.0,
         })
     }
 }
@@ -72,22 +72,51 @@ fn variance(windows: &[Span]) -> f64 {
     values.map(|v| (v - mean).powi(2)).sum::<f64>() / n
 }
 
-/// Least squares over last values, a second.
-fn slope(windows: &[Span]) -> Option<f64> {
-    let first = windows.first().filter(|_| windows.len() > 1)?.time;
+/// A total that fell, or that counts from a later start.
+fn is_reset(before: &Span, after: &Span) -> bool {
+    !after.is_delta && (after.last < before.last || (before.start != 0 && after.start > before.start))
+}
+
+/// `(slope a second, value at `zero`)` of the line through last values, by least squares.
+fn line(windows: &[Span], zero: TimeMs) -> Option<(f64, f64)> {
+    let first = windows.first().filter(|_| windows.len() > 1)?.last;
+    if windows.iter().all(|window| window.last == first) {
+        return Some(if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) });
+    }
     let n = windows.len() as f64;
-    let xs = windows.iter().map(|w| (w.time - first) as f64 / 1000.0);
+    let xs = windows.iter().map(|w| (w.time - zero) as f64 / 1000.0);
     let ys = windows.iter().map(|w| w.last);
     let (x, y) = (xs.clone().sum::<f64>() / n, ys.clone().sum::<f64>() / n);
     let covariance: f64 = xs.clone().zip(ys).map(|(a, b)| (a - x) * (b - y)).sum();
     let spread: f64 = xs.map(|a| (a - x).powi(2)).sum();
-    Some(covariance / spread)
+    let slope = covariance / spread;
+    Some((slope, y - slope * x))
 }
 
-/// Difference of the last two windows; of a counter, a fall is a reset.
+/// The value that the line through a range has `seconds` after `now`.
+pub(super) fn predict(windows: &[Span], now: TimeMs, seconds: f64) -> Option<f64> {
+    let (slope, at_now) = line(windows, now)?;
+    Some(slope * seconds + at_now)
+}
+
+/// Double exponential smoothing (Holt's linear method): the last level.
+pub(super) fn smooth(windows: &[Span], level: f64, trend: f64) -> Option<f64> {
+    let [first, second, ..] = windows else { return None };
+    let (mut before, mut now, mut slope) = (0.0, first.last, second.last - first.last);
+    for (i, window) in windows.iter().enumerate().skip(1) {
+        if i > 1 {
+            slope = trend * (now - before) + (1.0 - trend) * slope;
+        }
+        (before, now) = (now, level * window.last + (1.0 - level) * (now + slope));
+    }
+    Some(now)
+}
+
+/// Difference of the last two windows; of a counter, a reset counts from zero, and deltas are differences already.
 pub(super) fn last_two(windows: &[Span], per_second: bool, counter: bool) -> Option<f64> {
     let [.., before, last] = windows else { return None };
-    let difference = if counter && last.last < before.last { last.last } else { last.last - before.last };
+    let whole = counter && (last.is_delta || is_reset(before, last));
+    let difference = if whole { last.last } else { last.last - before.last };
     let seconds = (last.time - before.time) as f64 / 1000.0;
     Some(if per_second { difference / seconds } else { difference })
 }
@@ -108,6 +137,15 @@ pub(super) enum Math {
     Rad,
     Sin,
     Cos,
+    Acos,
+    Acosh,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
+    Cosh,
+    Sinh,
+    Tanh,
     Tan,
 }
 
@@ -127,6 +165,15 @@ impl Math {
             "rad" => Self::Rad,
             "sin" => Self::Sin,
             "cos" => Self::Cos,
+            "acos" => Self::Acos,
+            "acosh" => Self::Acosh,
+            "asin" => Self::Asin,
+            "asinh" => Self::Asinh,
+            "atan" => Self::Atan,
+            "atanh" => Self::Atanh,
+            "cosh" => Self::Cosh,
+            "sinh" => Self::Sinh,
+            "tanh" => Self::Tanh,
             "tan" => Self::Tan,
             _ => return None,
         })
@@ -148,6 +195,15 @@ impl Math {
             Self::Rad => x.to_radians(),
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
+            Self::Acos => x.acos(),
+            Self::Acosh => x.acosh(),
+            Self::Asin => x.asin(),
+            Self::Asinh => x.asinh(),
+            Self::Atan => x.atan(),
+            Self::Atanh => x.atanh(),
+            Self::Cosh => x.cosh(),
+            Self::Sinh => x.sinh(),
+            Self::Tanh => x.tanh(),
             Self::Tan => x.tan(),
         }
     }

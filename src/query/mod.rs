@@ -8,22 +8,38 @@ mod binary;
 mod calls;
 mod compile;
 mod condition;
+mod counters;
 mod engine;
 mod eval;
+mod exemplars;
+mod fetch;
 mod functions;
+mod histograms;
 mod indicators;
+mod limits;
 mod many;
+mod notes;
 mod quantile;
+mod range_calls;
+mod relabel;
 mod samples;
+mod script;
 mod select;
 mod value;
+mod vector_calls;
 
 pub use compile::{Params, Plan};
 pub use condition::{Compare, Condition};
+pub use counters::QueryMetrics;
 pub use engine::Engine;
+pub use exemplars::SeriesExemplars;
 pub use indicators::{INDICATORS, Indicator, indicator};
-pub use select::{Select, View};
+pub use limits::{Budget, Limits};
+pub use script::{Report, run_script};
+pub use select::{Meant, Select, View};
 pub use value::{Answer, AnswerValue, Column, HistogramSample, Sample};
+
+use std::time::Duration;
 
 use crate::error::ErrorCode;
 use crate::rollup::{BlockReadError, ReplayError};
@@ -44,6 +60,12 @@ pub enum QueryError {
     /// Operands that cannot be matched.
     #[error("{0}")]
     Execution(String),
+    /// As many queries wait as may.
+    #[error("{0} queries wait, which is the limit query_waiting: try again")]
+    Busy(usize),
+    /// It took longer than it may.
+    #[error("the query took longer than the limit query_deadline of {0:?}")]
+    Deadline(Duration),
     /// The database is away.
     #[error("stored measurements cannot be read")]
     Storage(#[from] StorageError),
@@ -63,6 +85,8 @@ impl QueryError {
             Self::Invalid(_) => ErrorCode::InvalidArgument,
             Self::Unsupported(_) | Self::Execution(_) => ErrorCode::Unprocessable,
             Self::Limit(_) => ErrorCode::LimitExceeded,
+            Self::Busy(_) => ErrorCode::Unavailable,
+            Self::Deadline(_) => ErrorCode::DeadlineExceeded,
             Self::Storage(_) | Self::Replay(_) | Self::Blocks(BlockReadError::Storage(_)) => ErrorCode::Unavailable,
             Self::Blocks(BlockReadError::Block(_)) => ErrorCode::Internal,
         }

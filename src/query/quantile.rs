@@ -70,12 +70,73 @@ pub(super) fn of_histogram(q: f64, histogram: &Histogram) -> f64 {
         }
         below += n;
     }
+    if found.is_nan() {
+        return found;
+    }
     let found = histogram.min.map_or(found, |min| found.max(min));
     histogram.max.map_or(found, |max| found.min(max))
 }
 
-/// The value at `share` of a bucket. An open bucket has only one end to tell.
+/// The share of values in `(lower, upper]`; NaN when there is no value.
+pub(super) fn fraction((lower, upper): (f64, f64), histogram: &Histogram) -> f64 {
+    let ranges = ranges(histogram);
+    let total: f64 = ranges.iter().map(|(_, _, n)| *n as f64).sum();
+    if total == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let exponential = matches!(histogram.buckets, Buckets::Exponential { .. });
+    let up_to = |bound: f64| {
+        ranges.iter().map(|(low, high, n)| share_up_to(bound, *low, *high, exponential) * *n as f64).sum::<f64>()
+    };
+    (up_to(upper) - up_to(lower)) / total
+}
+
+/// The share of a bucket's values that are not above `bound`.
+fn share_up_to(bound: f64, lower: f64, upper: f64, exponential: bool) -> f64 {
+    // The first explicit bucket begins at zero unless it ends below.
+    let lower = if lower.is_infinite() && upper > 0.0 && upper.is_finite() { 0.0 } else { lower };
+    if bound >= upper {
+        return 1.0;
+    }
+    if bound <= lower || lower.is_infinite() || upper.is_infinite() {
+        return 0.0;
+    }
+    if exponential && lower > 0.0 {
+        return (bound / lower).log2() / (upper / lower).log2();
+    }
+    if exponential && upper < 0.0 {
+        return 1.0 - (bound / upper).log2() / (lower / upper).log2();
+    }
+    (bound - lower) / (upper - lower)
+}
+
+/// The variance of values that are taken to be in the middle of their buckets.
+pub(super) fn variance(histogram: &Histogram) -> f64 {
+    let exponential = matches!(histogram.buckets, Buckets::Exponential { .. });
+    let mean = histogram.sum / histogram.count as f64;
+    let middle = |lower: f64, upper: f64| {
+        let lower = if lower.is_infinite() && upper > 0.0 { 0.0 } else { lower };
+        match (lower.is_infinite(), upper.is_infinite()) {
+            (_, true) => lower,
+            (true, false) => upper,
+            _ if exponential && lower > 0.0 => (lower * upper).sqrt(),
+            _ if exponential && upper < 0.0 => -(lower * upper).sqrt(),
+            _ => f64::midpoint(lower, upper),
+        }
+    };
+    let squares = ranges(histogram).into_iter().filter(|(_, _, n)| *n > 0);
+    squares.map(|(lower, upper, n)| (middle(lower, upper) - mean).powi(2) * n as f64).sum::<f64>()
+        / histogram.count as f64
+}
+
+/// The value at `share` of a bucket. An open bucket has only one end to tell, one open at both has none.
 fn within(lower: f64, upper: f64, share: f64, exponential: bool) -> f64 {
+    if lower.is_infinite() && upper.is_infinite() {
+        return f64::NAN;
+    }
     if upper.is_infinite() {
         return lower;
     }
@@ -101,6 +162,13 @@ pub(super) fn of_classic(q: f64, buckets: &[(f64, f64)]) -> f64 {
     if !(0.0..=1.0).contains(&q) {
         return if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
     }
+    // Rounding and buckets scraped apart may let a count fall; it is then the one before.
+    let mut most = 0.0f64;
+    let rising = |(bound, n): &(f64, f64)| {
+        most = most.max(*n);
+        (*bound, most)
+    };
+    let buckets: Vec<(f64, f64)> = buckets.iter().map(rising).collect();
     let rank = q * total;
     let at = buckets.iter().position(|(_, n)| *n >= rank).unwrap_or(buckets.len() - 1);
     let before = at.checked_sub(1).and_then(|i| buckets.get(i));

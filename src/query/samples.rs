@@ -1,17 +1,21 @@
 //! From windows to samples: what a series shows at an instant, and what it added over a span.
 //!
 //! A window counts from its end on, so that nothing is told before it happened; the windows that are still open at the time
-//! of asking count from their start on, so that what was just sent is seen. A value is shown until the look-back has
-//! passed or the series is marked stale.
+//! of asking count earlier, so that what was just sent is seen. A value is shown until the look-back has passed or the
+//! series is marked stale.
 //!
 //! Increases are exact between window ends. A cumulative run adds its total less the one before it of the same start
 //! time; a run with a later start time, or a total that fell, is a reset and adds its whole total. The first total of a
 //! series adds all of itself when its run began within the span, and otherwise is only a base to count from.
+//! A range that is not a whole number of windows is widened to one, and what it added is scaled back.
 
 use std::sync::Arc;
 
 use super::value::{HistogramSample, Sample};
 use crate::model::{Cell, Histogram, Run, SeriesWindows, TimeMs, Width, WindowStart};
+
+/// Windows narrower than this are told to be open from their start on.
+const SHOWN_EARLY: TimeMs = Width::MINUTE.millis();
 
 /// The steps of a query, and when it is asked.
 #[derive(Clone, Copy, Debug)]
@@ -29,30 +33,100 @@ impl Grid {
         self.start + self.step * step as TimeMs
     }
 
-    /// When a window begins to count.
+    /// One step at `at`.
+    pub(super) const fn only(&self, at: TimeMs) -> Self {
+        Self { start: at, steps: 1, ..*self }
+    }
+
+    /// When a window begins to count: at its end; when it is still open, at its start or a minute ago.
     fn counts_from(&self, window: WindowStart) -> TimeMs {
         let start = TimeMs::from(window) * 1000;
         let end = start + self.width.millis();
-        if end > self.now { start } else { end }
+        if end > self.now { start.max(self.now - SHOWN_EARLY) } else { end }
     }
+
+    /// What to multiply the sum of a range that ends at `end` by.
+    fn scale(&self, over: Over, end: TimeMs) -> f64 {
+        let covered = over.covered(self.width);
+        if !over.per_second {
+            return if covered == over.range { 1.0 } else { over.range as f64 / covered as f64 };
+        }
+        // A wide window that is open adds what it holds so far, and the time in which it came.
+        let open = self.width.window_of(self.now);
+        let counted = !over.of_points && self.width.millis() >= SHOWN_EARLY && self.counts_from(open) <= end;
+        let open = if counted { self.now - TimeMs::from(open) * 1000 } else { 0 };
+        1000.0 / (covered + open) as f64
+    }
+}
+
+/// A range to look back over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    pub(super) range: TimeMs,
+    pub(super) offset: TimeMs,
+    pub(super) per_second: bool,
+    /// Of the steps of a subquery, which are points in time and no windows.
+    pub(super) of_points: bool,
+}
+
+impl Over {
+    const fn covered(&self, width: Width) -> TimeMs {
+        if self.of_points { self.range } else { covered(self.range, width) }
+    }
+}
+
+/// The least whole number of windows that is not shorter than `range`.
+pub(super) const fn covered(range: TimeMs, width: Width) -> TimeMs {
+    (range + width.millis() - 1) / width.millis() * width.millis()
+}
+
+/// Where the values of a range come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source<'a> {
+    /// Windows of a series.
+    Series(&'a SeriesWindows),
+    /// The numbers that a subquery gives.
+    Points(&'a [(TimeMs, f64)]),
+}
+
+/// The windows that count at each step, the last of them not yet over the look-back.
+fn seen_at<'a>(
+    series: &'a SeriesWindows,
+    grid: &Grid,
+    offset: TimeMs,
+) -> impl Iterator<Item = Option<&'a (WindowStart, Cell)>> {
+    let grid = *grid;
+    let mut next = 0;
+    (0..grid.steps).map(move |step| {
+        let at = grid.time(step) - offset;
+        while series.windows.get(next).is_some_and(|(window, _)| grid.counts_from(*window) <= at) {
+            next += 1;
+        }
+        let seen = next.checked_sub(1).and_then(|last| series.windows.get(last))?;
+        (at - grid.counts_from(seen.0) < grid.lookback).then_some(seen)
+    })
 }
 
 /// The value at each step, looked up `offset` earlier.
 pub(super) fn instant(series: &SeriesWindows, grid: &Grid, offset: TimeMs) -> Vec<Sample> {
-    let mut next = 0;
-    (0..grid.steps)
-        .map(|step| {
-            let at = grid.time(step) - offset;
-            while series.windows.get(next).is_some_and(|(window, _)| grid.counts_from(*window) <= at) {
-                next += 1;
-            }
-            let Some((window, cell)) = next.checked_sub(1).and_then(|last| series.windows.get(last)) else {
-                return Sample::None;
-            };
-            let end = TimeMs::from(*window) * 1000 + grid.width.millis();
-            if at - end >= grid.lookback { Sample::None } else { shown(cell) }
+    seen_at(series, grid, offset).map(|seen| seen.map_or(Sample::None, |(_, cell)| shown(cell))).collect()
+}
+
+/// When the value of each step was measured, in seconds.
+pub(super) fn timestamps(series: &SeriesWindows, grid: &Grid, offset: TimeMs) -> Vec<Sample> {
+    let measured = |(window, cell): &(WindowStart, Cell)| {
+        let end = TimeMs::from(*window) * 1000 + grid.width.millis();
+        Some(match cell {
+            Cell::Gauge(gauge) => gauge.time,
+            Cell::Counter(counter) => counter.runs().last()?.time,
+            Cell::HistogramRuns(runs) => runs.0.last()?.time,
+            Cell::Summary(summary) => summary.time,
+            Cell::Delta(_) | Cell::Histogram(_) => end.min(grid.now),
+            Cell::Stale => return None,
         })
-        .collect()
+    };
+    let seconds = |seen| Some(measured(seen)? as f64 / 1000.0);
+    seen_at(series, grid, offset).map(|seen| seen.and_then(seconds).into()).collect()
 }
 
 /// What a window shows: the last value, total, or what it added.
@@ -99,9 +173,19 @@ impl<T: Clone> Totals<T> {
     }
 }
 
-fn added_numbers(series: &SeriesWindows, grid: &Grid) -> Vec<Added<f64>> {
+fn added_numbers(source: Source<'_>, grid: &Grid) -> Vec<Added<f64>> {
     let mut totals = Totals { last: None };
     let less = |new: &f64, old: &f64| (new >= old).then_some(new - old);
+    let series = match source {
+        Source::Series(series) => series,
+        Source::Points(points) => {
+            let added = |(at, value): &(TimeMs, f64)| {
+                let (amount, since) = totals.add(&Run { start: 0, time: *at, value: *value }, less)?;
+                Some(Added { at: *at, amount, since })
+            };
+            return points.iter().filter_map(added).collect();
+        }
+    };
     let mut out = Vec::with_capacity(series.windows.len());
     for (window, cell) in &series.windows {
         let at = grid.counts_from(*window);
@@ -144,16 +228,13 @@ fn is_histogram(series: &SeriesWindows) -> bool {
     series.windows.iter().any(|(_, cell)| matches!(cell, Cell::Histogram(_) | Cell::HistogramRuns(_)))
 }
 
-/// What was added over `(t - range, t]` at each step, times `factor`.
-pub(super) fn increase(
-    series: &SeriesWindows,
-    grid: &Grid,
-    (range, offset): (TimeMs, TimeMs),
-    factor: f64,
-) -> Vec<Sample> {
-    if is_histogram(series) {
+/// What was added over `(t - range, t]` at each step.
+pub(super) fn increase(source: Source<'_>, grid: &Grid, over: Over) -> Vec<Sample> {
+    if let Source::Series(series) = source
+        && is_histogram(series)
+    {
         let added = added_histograms(series, grid);
-        return spans(&added, grid, (range, offset), |inside| {
+        return spans(&added, grid, over, |inside, factor| {
             let mut sum: Option<Histogram> = None;
             for one in inside {
                 match &mut sum {
@@ -164,8 +245,8 @@ pub(super) fn increase(
             sum.map_or(Sample::None, |sum| Sample::Histogram(HistogramSample { histogram: Arc::new(sum), factor }))
         });
     }
-    let added = added_numbers(series, grid);
-    spans(&added, grid, (range, offset), |inside| {
+    let added = added_numbers(source, grid);
+    spans(&added, grid, over, |inside, factor| {
         let mut sum = None;
         for one in inside {
             *sum.get_or_insert(0.0) += one.amount;
@@ -178,13 +259,14 @@ pub(super) fn increase(
 fn spans<'a, T>(
     added: &'a [Added<T>],
     grid: &Grid,
-    (range, offset): (TimeMs, TimeMs),
-    sum: impl Fn(&mut dyn Iterator<Item = &'a Added<T>>) -> Sample,
+    over: Over,
+    sum: impl Fn(&mut dyn Iterator<Item = &'a Added<T>>, f64) -> Sample,
 ) -> Vec<Sample> {
+    let range = over.covered(grid.width);
     let (mut from, mut to) = (0, 0);
     (0..grid.steps)
         .map(|step| {
-            let end = grid.time(step) - offset;
+            let end = grid.time(step) - over.offset;
             let start = end - range;
             while added.get(to).is_some_and(|one| one.at <= end) {
                 to += 1;
@@ -194,7 +276,7 @@ fn spans<'a, T>(
             }
             let inside = added.get(from..to).unwrap_or_default();
             let mut counted = inside.iter().filter(|one| one.since.is_none_or(|since| since >= start));
-            sum(&mut counted)
+            sum(&mut counted, grid.scale(over, end))
         })
         .collect()
 }
@@ -208,41 +290,56 @@ pub(super) struct Span {
     pub(super) max: f64,
     pub(super) sum: f64,
     pub(super) count: f64,
+    /// When the run of a cumulative total began, 0 when that is not known.
+    pub(super) start: TimeMs,
+    /// The value is what was added, no total.
+    pub(super) is_delta: bool,
 }
 
-fn span_of(at: TimeMs, cell: &Cell) -> Option<Span> {
-    let plain = |time, value: f64| Span { time, last: value, min: value, max: value, sum: value, count: 1.0 };
-    Some(match cell {
-        Cell::Gauge(g) if g.count > 0 => {
-            Span { time: g.time, last: g.last, min: g.min, max: g.max, sum: g.sum, count: f64::from(g.count) }
-        }
-        Cell::Gauge(g) => plain(g.time, g.last),
-        Cell::Counter(counter) => counter.runs().last().map(|run| plain(run.time, run.value))?,
-        Cell::Delta(delta) => plain(at, delta.sum),
-        _ => return None,
-    })
+impl Span {
+    const fn plain(time: TimeMs, value: f64) -> Self {
+        Self { time, last: value, min: value, max: value, sum: value, count: 1.0, start: 0, is_delta: false }
+    }
+
+    fn of(at: TimeMs, cell: &Cell) -> Option<Self> {
+        Some(match cell {
+            Cell::Gauge(g) if g.count > 0 => {
+                Self { min: g.min, max: g.max, sum: g.sum, count: f64::from(g.count), ..Self::plain(g.time, g.last) }
+            }
+            Cell::Gauge(g) => Self::plain(g.time, g.last),
+            Cell::Counter(counter) => {
+                counter.runs().last().map(|run| Self { start: run.start, ..Self::plain(run.time, run.value) })?
+            }
+            Cell::Delta(delta) => Self { is_delta: true, ..Self::plain(at, delta.sum) },
+            _ => return None,
+        })
+    }
 }
 
-/// `f` over the windows of `(t - range, t]` at each step; no window, no sample.
+/// `f` over the windows of `(t - range, t]` at each step, at least one window wide; no window, no sample.
 pub(super) fn over_time(
-    series: &SeriesWindows,
+    source: Source<'_>,
     grid: &Grid,
-    (range, offset): (TimeMs, TimeMs),
+    over: Over,
     f: impl Fn(&[Span], TimeMs) -> Option<f64>,
 ) -> Vec<Sample> {
-    let windows: Vec<(TimeMs, Span)> = series
-        .windows
-        .iter()
-        .filter_map(|(window, cell)| {
-            let at = grid.counts_from(*window);
-            Some((at, span_of(at, cell)?))
-        })
-        .collect();
+    let (windows, range): (Vec<(TimeMs, Span)>, TimeMs) = match source {
+        Source::Points(points) => {
+            (points.iter().map(|(at, value)| (*at, Span::plain(*at, *value))).collect(), over.range)
+        }
+        Source::Series(series) => {
+            let of = |(window, cell): &(WindowStart, Cell)| {
+                let at = grid.counts_from(*window);
+                Some((at, Span::of(at, cell)?))
+            };
+            (series.windows.iter().filter_map(of).collect(), over.range.max(grid.width.millis()))
+        }
+    };
     let values: Vec<Span> = windows.iter().map(|(_, span)| *span).collect();
     let (mut from, mut to) = (0, 0);
     (0..grid.steps)
         .map(|step| {
-            let end = grid.time(step) - offset;
+            let end = grid.time(step) - over.offset;
             while windows.get(to).is_some_and(|(at, _)| *at <= end) {
                 to += 1;
             }
@@ -253,4 +350,24 @@ pub(super) fn over_time(
             if inside.is_empty() { Sample::None } else { f(inside, end).into() }
         })
         .collect()
+}
+
+/// How many distributions the windows of `(t - range, t]` hold at each step, for a series of them.
+pub(super) fn histograms_seen(series: &SeriesWindows, grid: &Grid, over: Over) -> Option<Vec<Sample>> {
+    if !is_histogram(series) {
+        return None;
+    }
+    let present = |(window, cell): &(WindowStart, Cell)| {
+        let at = grid.counts_from(*window);
+        matches!(cell, Cell::Histogram(_) | Cell::HistogramRuns(_)).then_some((at, 1.0))
+    };
+    let points: Vec<(TimeMs, f64)> = series.windows.iter().filter_map(present).collect();
+    let over = Over { range: over.range.max(grid.width.millis()), ..over };
+    Some(over_time(Source::Points(&points), grid, over, |spans, _| Some(spans.len() as f64)))
+}
+
+/// The last value within the range at each step.
+pub(super) fn last_within(series: &SeriesWindows, grid: &Grid, over: Over) -> Vec<Sample> {
+    let lookback = over.range.max(grid.width.millis());
+    instant(series, &Grid { lookback, ..*grid }, over.offset)
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use promql_parser::label::{MatchOp, Matcher};
 
+use super::QueryError;
+use super::limits::Budget;
 use crate::model::{
-    Buckets, Cell, Counter, Delta, Histogram, Labels, Metric, MetricKind, Run, SeriesWindows, TimeMs, alias_of,
-    canonical_label_name, prometheus_name,
+    Alias, Buckets, Cell, Counter, Delta, Gauge, Histogram, Labels, Metric, MetricKind, Run, SeriesWindows, TimeMs,
+    UnitScale, WindowStart, alias_of, canonical_label_name, prometheus_name,
 };
 
 /// As what a metric's windows are read.
@@ -25,8 +27,31 @@ pub enum View {
     Count,
 }
 
+/// How a selector means a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meant {
+    view: View,
+    /// From the unit that was sent to that of the name asked for.
+    scale: UnitScale,
+    /// The name in PromQL's spelling, and with dots.
+    names: [String; 2],
+}
+
+impl Meant {
+    /// A value of the metric in the unit of the name asked for.
+    pub(super) fn in_unit(&self, value: f64) -> f64 {
+        self.scale.of(value)
+    }
+
+    /// The labels of one of its series in PromQL's spelling.
+    pub(super) fn labels(&self, labels: &Labels) -> Labels {
+        let [prometheus, _] = &self.names;
+        canonical(labels, prometheus)
+    }
+}
+
 /// One selector of a query.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Select {
     pub(super) names: Vec<Matcher>,
     pub(super) matchers: Vec<Matcher>,
@@ -39,47 +64,83 @@ pub struct Select {
 }
 
 impl Select {
-    /// As what `metric` is meant, if it is, and the factor that turns its values into the unit asked for.
+    /// The earliest and the latest time whose windows are needed.
     #[must_use]
-    pub fn view_of(&self, metric: &Metric) -> Option<(View, f64, String)> {
+    pub const fn span(&self) -> (TimeMs, TimeMs) {
+        (self.start, self.end)
+    }
+
+    /// As what `metric` is meant, if it is. The current conventions' name comes first: it promises the current unit.
+    #[must_use]
+    pub fn view_of(&self, metric: &Metric) -> Option<Meant> {
         let alias = alias_of(&metric.name);
-        let stands_for = alias.map(|alias| Metric {
+        if !self.may_mean(&metric.name) && !alias.is_some_and(|alias| self.may_mean(alias.new)) {
+            return None;
+        }
+        let in_unit = |alias: &Alias| Metric {
             name: alias.new.into(),
             unit: alias.unit.into(),
             kind: metric.kind,
             temporality: metric.temporality,
-        });
-        let candidates = [Some((metric, 1.0)), stands_for.as_ref().zip(alias.map(|alias| alias.factor))];
-        for (metric, factor) in candidates.into_iter().flatten() {
+        };
+        let stands_for = alias.map(|alias| (in_unit(alias), alias.scale(&metric.unit)));
+        for (metric, scale) in stands_for.iter().map(|(m, s)| (m, *s)).chain([(metric, UnitScale::ONE)]) {
             let prometheus = prometheus_name(metric);
-            if self.is_named(&metric.name) || self.is_named(&prometheus) {
-                return Some((View::Plain, factor, prometheus));
-            }
-            for (view, suffix) in [(View::Bucket, "_bucket"), (View::Sum, "_sum"), (View::Count, "_count")] {
-                let has = metric.kind.is_histogram() || (metric.kind == MetricKind::Summary && view != View::Bucket);
-                let name = format!("{prometheus}{suffix}");
-                if has && (self.is_named(&name) || self.is_named(&format!("{}{suffix}", metric.name))) {
-                    return Some((view, factor, name));
+            let counted = metric.kind.is_histogram() || metric.kind == MetricKind::Summary;
+            for (view, suffix, has) in [
+                (View::Plain, "", true),
+                (View::Bucket, "_bucket", metric.kind.is_histogram()),
+                (View::Sum, "_sum", counted),
+                (View::Count, "_count", counted),
+            ] {
+                if !has {
+                    continue;
+                }
+                let names = [format!("{prometheus}{suffix}"), format!("{}{suffix}", metric.name)];
+                if self.is_named(&names) {
+                    return Some(Meant { view, scale, names });
                 }
             }
         }
         None
     }
 
-    fn is_named(&self, name: &str) -> bool {
-        self.names.iter().all(|matcher| matcher.is_match(name))
+    /// Rules out most metrics before their names are spelled: what is asked for by equality holds the name's first word.
+    fn may_mean(&self, name: &str) -> bool {
+        let word = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        self.names.iter().filter(|matcher| is_equality(matcher)).all(|matcher| matcher.value.contains(word))
     }
 
-    /// Whether a series with `labels` is meant. `le` and `quantile` belong to views and are matched after they are made.
+    fn is_named(&self, names: &[String; 2]) -> bool {
+        let all = |matchers: &[Matcher]| matchers.iter().filter(|m| is_of_name(m)).all(|m| accepts(m, names));
+        all(&self.names) && self.any_group(all)
+    }
+
+    fn any_group(&self, test: impl Fn(&[Matcher]) -> bool) -> bool {
+        self.or_matchers.is_empty() || self.or_matchers.iter().any(|group| test(group))
+    }
+
+    /// True when every name is told by equality, so that a metric known by it is the only one.
+    pub(super) fn names_are_equalities(&self) -> bool {
+        let all = |matchers: &[Matcher]| matchers.iter().filter(|m| is_of_name(m)).all(is_equality);
+        let named = |matchers: &[Matcher]| matchers.iter().any(is_of_name);
+        let groups = &self.or_matchers;
+        all(&self.names)
+            && groups.iter().all(|group| all(group))
+            && (named(&self.names) || (!groups.is_empty() && groups.iter().all(|group| named(group))))
+    }
+
+    /// Whether a series with `labels` is meant. The name, `le` and `quantile` belong to views and are matched after they
+    /// are made.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         let all = |matchers: &[Matcher]| {
             matchers
                 .iter()
-                .filter(|matcher| !is_of_view(matcher))
+                .filter(|matcher| !is_of_view(matcher) && !is_of_name(matcher))
                 .all(|matcher| matcher.is_match(labels.get_canonical(&matcher.name).unwrap_or_default()))
         };
-        all(&self.matchers) && (self.or_matchers.is_empty() || self.or_matchers.iter().any(|group| all(group)))
+        all(&self.matchers) && self.any_group(all)
     }
 
     /// The labels that every series meant must have: what `absent()` calls the one that is not there.
@@ -93,22 +154,32 @@ impl Select {
     pub(super) fn present(
         &self,
         series: SeriesWindows,
-        (view, factor, name): (View, f64, String),
-    ) -> Vec<SeriesWindows> {
-        let mut series = scale(series, factor);
-        series.labels = canonical(&series.labels, &name);
-        let mut out = match view {
-            View::Plain if series.metric.kind == MetricKind::Summary => quantiles(series),
-            View::Plain => return vec![series],
-            View::Bucket => buckets(series),
+        meant: &Meant,
+        budget: &mut Budget,
+    ) -> Result<Vec<SeriesWindows>, QueryError> {
+        let mut series = in_unit(series, meant.scale);
+        series.labels = meant.labels(&series.labels);
+        let is_meant = |labels: &Labels| self.is_meant(labels, &meant.names);
+        let out = match meant.view {
+            View::Plain if series.metric.kind == MetricKind::Summary => quantiles(&series, is_meant),
+            View::Bucket => return buckets(&series, is_meant, budget),
+            View::Plain => vec![series],
             View::Sum => vec![map_cells(series, |cell| total(cell, |h| h.sum, |s| s.sum))],
             View::Count => vec![map_cells(series, |cell| total(cell, |h| h.count as f64, |s| s.count as f64))],
         };
-        out.retain(|one| {
-            let matched = |m: &Matcher| m.is_match(one.labels.get(&m.name).unwrap_or_default());
-            self.matchers.iter().filter(|m| is_of_view(m)).all(matched)
-        });
-        out
+        Ok(out.into_iter().filter(|one| is_meant(&one.labels)).collect())
+    }
+
+    /// All matchers, on a series as it is presented.
+    fn is_meant(&self, labels: &Labels, names: &[String; 2]) -> bool {
+        let matched = |m: &Matcher| {
+            if is_of_name(m) {
+                return accepts(m, names);
+            }
+            let value = labels.get_canonical(&m.name).unwrap_or_default();
+            if is_of_view(m) { matches_number(m, value) } else { m.is_match(value) }
+        };
+        self.matchers.iter().filter(|m| is_of_view(m)).all(matched) && self.any_group(|group| group.iter().all(matched))
     }
 }
 
@@ -116,7 +187,29 @@ fn is_of_view(matcher: &Matcher) -> bool {
     matcher.name == "le" || matcher.name == "quantile"
 }
 
-/// True when a name matcher is an equality, so that other metrics need not be looked at.
+fn is_of_name(matcher: &Matcher) -> bool {
+    matcher.name == "__name__"
+}
+
+/// A metric has two spellings: either may be asked for, and neither may be ruled out.
+fn accepts(matcher: &Matcher, names: &[String; 2]) -> bool {
+    match matcher.op {
+        MatchOp::Equal | MatchOp::Re(_) => names.iter().any(|name| matcher.is_match(name)),
+        MatchOp::NotEqual | MatchOp::NotRe(_) => names.iter().all(|name| matcher.is_match(name)),
+    }
+}
+
+/// `le="1.0"` is `le="1"`.
+fn matches_number(matcher: &Matcher, value: &str) -> bool {
+    let same = || matcher.value.parse::<f64>().ok().zip(value.parse::<f64>().ok()).is_some_and(|(a, b)| a == b);
+    match matcher.op {
+        MatchOp::Equal => matcher.is_match(value) || same(),
+        MatchOp::NotEqual => matcher.is_match(value) && !same(),
+        MatchOp::Re(_) | MatchOp::NotRe(_) => matcher.is_match(value),
+    }
+}
+
+/// True when a matcher is an equality.
 pub(super) const fn is_equality(matcher: &Matcher) -> bool {
     matches!(matcher.op, MatchOp::Equal)
 }
@@ -168,44 +261,75 @@ fn counter(runs: &[Run]) -> Cell {
     Cell::Counter(counter)
 }
 
-/// One series per upper bound that occurs.
-fn buckets(series: SeriesWindows) -> Vec<SeriesWindows> {
+/// A total of a histogram with its counts accumulated, so that each bound is looked up and nothing is copied.
+struct Cumulative {
+    run: Option<(TimeMs, TimeMs)>,
+    counts: Vec<(f64, u64)>,
+}
+
+impl Cumulative {
+    fn up_to(&self, bound: f64) -> f64 {
+        let n = self.counts.partition_point(|(upper, _)| *upper <= bound);
+        n.checked_sub(1).and_then(|at| self.counts.get(at)).map_or(0.0, |(_, count)| *count as f64)
+    }
+}
+
+fn cumulative(cell: &Cell) -> Vec<Cumulative> {
+    match cell {
+        Cell::Histogram(histogram) => vec![Cumulative { run: None, counts: super::quantile::cumulative(histogram) }],
+        Cell::HistogramRuns(runs) => runs
+            .0
+            .iter()
+            .map(|run| Cumulative { run: Some((run.start, run.time)), counts: super::quantile::cumulative(&run.value) })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// One series per upper bound that occurs and is meant.
+fn buckets(
+    series: &SeriesWindows,
+    is_meant: impl Fn(&Labels) -> bool,
+    budget: &mut Budget,
+) -> Result<Vec<SeriesWindows>, QueryError> {
+    let windows: Vec<(WindowStart, Vec<Cumulative>)> =
+        series.windows.iter().map(|(window, cell)| (*window, cumulative(cell))).collect();
     let mut bounds: Vec<f64> = Vec::new();
-    for (_, cell) in &series.windows {
-        let of_cell: Vec<&Histogram> = match cell {
-            Cell::Histogram(histogram) => vec![histogram],
-            Cell::HistogramRuns(runs) => runs.0.iter().map(|run| &run.value).collect(),
-            _ => continue,
-        };
-        for histogram in of_cell {
-            for (upper, _) in super::quantile::cumulative(histogram) {
-                if let Err(at) = bounds.binary_search_by(|known| known.total_cmp(&upper)) {
-                    bounds.insert(at, upper);
-                }
-            }
+    for (upper, _) in windows.iter().flat_map(|(_, all)| all).flat_map(|one| &one.counts) {
+        if let Err(at) = bounds.binary_search_by(|known| known.total_cmp(upper)) {
+            bounds.insert(at, *upper);
         }
     }
-    bounds
-        .into_iter()
-        .map(|bound| {
-            let mut one = map_cells(series.clone(), |cell| total(cell, |h| count_up_to(h, bound), |_| 0.0));
-            one.labels = with_label(&series.labels, "le", &le_text(bound));
-            one
-        })
-        .collect()
+    let mut out = Vec::new();
+    for bound in bounds {
+        let labels = with_label(&series.labels, "le", &le_text(bound));
+        if !is_meant(&labels) {
+            continue;
+        }
+        budget.take_bytes(windows.len() * size_of::<(WindowStart, Cell)>())?;
+        let windows = windows.iter().map(|(window, all)| (*window, up_to(all, bound))).collect();
+        out.push(SeriesWindows { labels, windows, ..series.clone_without_windows() });
+    }
+    Ok(out)
+}
+
+fn up_to(all: &[Cumulative], bound: f64) -> Cell {
+    let runs: Vec<Run> = all
+        .iter()
+        .filter_map(|one| one.run.map(|(start, time)| Run { start, time, value: one.up_to(bound) }))
+        .collect();
+    match all {
+        [one] if one.run.is_none() => Cell::Delta(Delta { sum: one.up_to(bound), count: 1 }),
+        _ => counter(&runs),
+    }
 }
 
 fn le_text(bound: f64) -> String {
     if bound.is_infinite() { "+Inf".to_owned() } else { bound.to_string() }
 }
 
-fn count_up_to(histogram: &Histogram, bound: f64) -> f64 {
-    let cumulative = super::quantile::cumulative(histogram);
-    cumulative.iter().take_while(|(upper, _)| *upper <= bound).last().map_or(0.0, |(_, n)| *n as f64)
-}
-
-/// One gauge per quantile of a summary.
-fn quantiles(series: SeriesWindows) -> Vec<SeriesWindows> {
+/// One gauge per quantile of a summary that is meant.
+fn quantiles(series: &SeriesWindows, is_meant: impl Fn(&Labels) -> bool) -> Vec<SeriesWindows> {
     let mut of: Vec<f64> = Vec::new();
     for (_, cell) in &series.windows {
         let Cell::Summary(summary) = cell else { continue };
@@ -215,55 +339,41 @@ fn quantiles(series: SeriesWindows) -> Vec<SeriesWindows> {
             }
         }
     }
+    let cell_of = |cell: &Cell, quantile: f64| match cell {
+        Cell::Summary(s) => s
+            .quantiles
+            .iter()
+            .find(|(q, _)| *q == quantile)
+            .map_or(Cell::Stale, |(_, value)| Cell::Gauge(Gauge::one(s.time, *value))),
+        other => other.clone(),
+    };
     of.into_iter()
-        .map(|quantile| {
-            let mut one = map_cells(series.clone(), |cell| match cell {
-                Cell::Summary(s) => s
-                    .quantiles
-                    .iter()
-                    .find(|(q, _)| *q == quantile)
-                    .map_or(Cell::Stale, |(_, value)| Cell::Gauge(crate::model::Gauge::one(s.time, *value))),
-                other => other.clone(),
-            });
-            one.labels = with_label(&series.labels, "quantile", &quantile.to_string());
-            one
+        .map(|quantile| (quantile, with_label(&series.labels, "quantile", &quantile.to_string())))
+        .filter(|(_, labels)| is_meant(labels))
+        .map(|(quantile, labels)| {
+            let windows = series.windows.iter().map(|(window, cell)| (*window, cell_of(cell, quantile))).collect();
+            SeriesWindows { labels, windows, ..series.clone_without_windows() }
         })
         .collect()
 }
 
 /// The series in the unit of the name it was asked by.
-fn scale(series: SeriesWindows, factor: f64) -> SeriesWindows {
-    if factor == 1.0 {
+fn in_unit(mut series: SeriesWindows, scale: UnitScale) -> SeriesWindows {
+    if scale.is_one() {
         return series;
     }
-    map_cells(series, |cell| match cell {
-        Cell::Gauge(g) => Cell::Gauge(crate::model::Gauge {
-            last: g.last * factor,
-            min: g.min * factor,
-            max: g.max * factor,
-            sum: g.sum * factor,
-            ..*g
-        }),
-        Cell::Histogram(h) => Cell::Histogram(Box::new(scale_histogram(h, factor))),
-        Cell::HistogramRuns(runs) => {
-            let run = |run: &Run<Histogram>| Run {
-                start: run.start,
-                time: run.time,
-                value: scale_histogram(&run.value, factor),
-            };
-            Cell::HistogramRuns(Box::new(crate::model::HistogramRuns(runs.0.iter().map(run).collect())))
-        }
-        other => other.clone(),
-    })
-}
-
-fn scale_histogram(histogram: &Histogram, factor: f64) -> Histogram {
-    let mut out = histogram.clone();
-    out.sum *= factor;
-    out.min = out.min.map(|v| v * factor);
-    out.max = out.max.map(|v| v * factor);
-    if let Buckets::Explicit { bounds, .. } = &mut out.buckets {
-        *bounds = bounds.iter().map(|bound| bound * factor).collect();
+    let of_histogram = |h: &Histogram| match h.buckets {
+        Buckets::Exponential { scale, .. } => Some(scale),
+        Buckets::Explicit { .. } => None,
+    };
+    let of_cell = |cell: &Cell| match cell {
+        Cell::Histogram(h) => of_histogram(h),
+        Cell::HistogramRuns(runs) => runs.0.iter().filter_map(|run| of_histogram(&run.value)).min(),
+        _ => None,
+    };
+    let least = series.windows.iter().filter_map(|(_, cell)| of_cell(cell)).min().unwrap_or_default();
+    for (_, cell) in &mut series.windows {
+        *cell = scale.of_cell(cell, least);
     }
-    out
+    series
 }

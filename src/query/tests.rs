@@ -1,5 +1,9 @@
 //! Queries over hand-made windows: one table an area, and delta against cumulative.
 
+mod functions;
+mod indicators;
+mod tiers;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -82,20 +86,9 @@ fn shop() -> Vec<SeriesWindows> {
     ]
 }
 
-/// What a plan's selectors find in `data`, as the engine would present it.
-fn fetch(plan: &Plan, data: &[SeriesWindows]) -> Vec<Vec<SeriesWindows>> {
-    let one = |select: &Select| {
-        let found = data.iter().filter(|one| select.matches(&one.labels)).cloned();
-        found
-            .flat_map(|one| select.view_of(&one.metric).map_or_else(Vec::new, |view| select.present(one, view)))
-            .collect()
-    };
-    plan.selects().iter().map(one).collect()
-}
-
 fn ask(data: &[SeriesWindows], query: &str, params: Params) -> Result<Answer, QueryError> {
     let plan = Plan::parse(query, params, None)?;
-    plan.evaluate(&fetch(&plan, data))
+    plan.evaluate(&script::fetch(&plan, data)?)
 }
 
 fn number(sample: &Sample) -> String {
@@ -258,9 +251,11 @@ fn quantiles_of_histograms() {
 fn bad_queries_say_what_is_wrong() {
     for (query, part) in [
         ("sum(", ""),
-        ("temp[5m:1m]", "subquery"),
-        ("temp @ 5", "@ modifier"),
-        ("predict_linear(temp[5m], 60)", "predict_linear"),
+        ("temp[5m:1m]", "range vector"),
+        ("limitk(1, temp)", "limitk"),
+        ("mad_over_time(temp[5m])", "mad_over_time"),
+        ("temp * on (room) fill(0) limit", "fill"),
+        ("max_over_time(temp[30d:1ms])", "100000"),
         ("temp + on (door) limit", "match"),
         ("label_replace(limit, \"r\", \"$1\", \"room\", \"(\")", "regular expression"),
     ] {

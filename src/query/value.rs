@@ -103,8 +103,10 @@ pub struct Answer {
     pub times: Vec<TimeMs>,
     /// The value at each.
     pub value: AnswerValue,
-    /// What the asker should know.
+    /// Where it is not what was asked for, or not all of it.
     pub warnings: Vec<String>,
+    /// Where it may surprise.
+    pub infos: Vec<String>,
 }
 
 impl Answer {

@@ -1,4 +1,4 @@
-//! Blocks that were read lately: they never change under their id, so they can be kept as bytes until room is needed.
+//! Blocks that were read lately: they never change under their id, so they can be kept decoded until room is needed.
 
 use std::sync::Arc;
 
@@ -6,13 +6,12 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::block::{self, BlockError, BlockSeries};
-use crate::model::MetricId;
-use crate::storage::{BlockKey, Storage, StorageError, Tier};
+use crate::storage::{BlockKey, Storage, StorageError};
 
-/// Windows of decoded blocks kept: some 200 MB of counters.
-const WINDOWS_KEPT: usize = 4_000_000;
-/// Blocks read in one statement.
-const BLOCKS_PER_READ: usize = 500;
+/// Bytes of decoded blocks kept.
+const BYTES_KEPT: usize = 256 << 20;
+/// Blocks read in one statement: some 40 MiB at most.
+const BLOCKS_PER_READ: usize = 64;
 
 /// Blocks decoded lately.
 #[derive(Default)]
@@ -23,26 +22,14 @@ pub struct BlockCache {
 #[derive(Default)]
 struct Inner {
     by_id: HashMap<i64, Cached>,
-    windows: usize,
+    bytes: usize,
     clock: u64,
 }
 
 struct Cached {
     block: Arc<Vec<BlockSeries>>,
-    windows: usize,
+    bytes: usize,
     used: u64,
-}
-
-/// The blocks of one query.
-pub struct Blocks {
-    by_metric: HashMap<i64, Vec<Arc<Vec<BlockSeries>>>>,
-}
-
-impl Blocks {
-    /// Those of `metric`.
-    pub fn of_metric(&self, metric: MetricId) -> impl Iterator<Item = &[BlockSeries]> {
-        self.by_metric.get(&(metric.0 as i64)).into_iter().flatten().map(|block| block.as_slice())
-    }
 }
 
 /// Why blocks cannot be had.
@@ -57,34 +44,35 @@ pub enum BlockReadError {
 }
 
 impl BlockCache {
-    /// The blocks under `keys`; `None` when one of them was replaced since the keys were read.
+    /// Hands the blocks under `keys` to `visit`, a few at a time, so that a query holds only what it takes from them.
+    /// False when one of them was replaced since the keys were read: what was visited is then worth nothing.
     ///
     /// # Errors
-    /// See [`BlockReadError`].
-    pub async fn load(
+    /// See [`BlockReadError`]; and what `visit` refuses.
+    pub async fn visit<E: From<BlockReadError>>(
         &self,
         storage: &Storage,
-        tier: Tier,
         keys: &[BlockKey],
-    ) -> Result<Option<Blocks>, BlockReadError> {
-        let mut by_metric: HashMap<i64, Vec<Arc<Vec<BlockSeries>>>> = HashMap::new();
+        mut visit: impl FnMut(&BlockKey, &[BlockSeries]) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let mut missing = Vec::new();
         for key in keys {
             match self.get(key.id) {
-                Some(block) => by_metric.entry(key.metric_id).or_default().push(block),
+                Some(block) => visit(key, &block)?,
                 None => missing.push(*key),
             }
         }
         for keys in missing.chunks(BLOCKS_PER_READ) {
-            let payloads: HashMap<i64, Vec<u8>> = storage.block_payloads(tier, keys).await?.into_iter().collect();
+            let read = storage.block_payloads(keys).await.map_err(BlockReadError::from)?;
+            let payloads: HashMap<i64, Vec<u8>> = read.into_iter().collect();
             for key in keys {
-                let Some(payload) = payloads.get(&key.id) else { return Ok(None) };
-                let block = Arc::new(block::decode(payload, &|_| true)?);
+                let Some(payload) = payloads.get(&key.id) else { return Ok(false) };
+                let block = Arc::new(block::decode(payload, &|_| true).map_err(BlockReadError::from)?);
                 self.put(key.id, &block);
-                by_metric.entry(key.metric_id).or_default().push(block);
+                visit(key, &block)?;
             }
         }
-        Ok(Some(Blocks { by_metric }))
+        Ok(true)
     }
 
     fn get(&self, id: i64) -> Option<Arc<Vec<BlockSeries>>> {
@@ -97,18 +85,22 @@ impl BlockCache {
     }
 
     fn put(&self, id: i64, block: &Arc<Vec<BlockSeries>>) {
-        let windows = block.iter().map(|series| series.windows.len() + 1).sum();
+        let of_series = |one: &BlockSeries| {
+            let windows: usize = one.windows.iter().map(|(_, cell)| 8 + cell.bytes()).sum();
+            size_of::<BlockSeries>() + windows + size_of_val(one.exemplars.as_slice())
+        };
+        let bytes = block.iter().map(of_series).sum();
         let mut inner = self.inner.lock();
         inner.clock += 1;
         let used = inner.clock;
-        inner.windows += windows;
-        if let Some(twin) = inner.by_id.insert(id, Cached { block: Arc::clone(block), windows, used }) {
-            inner.windows -= twin.windows;
+        inner.bytes += bytes;
+        if let Some(twin) = inner.by_id.insert(id, Cached { block: Arc::clone(block), bytes, used }) {
+            inner.bytes -= twin.bytes;
         }
-        while inner.windows > WINDOWS_KEPT && inner.by_id.len() > 1 {
+        while inner.bytes > BYTES_KEPT && inner.by_id.len() > 1 {
             let oldest = inner.by_id.iter().min_by_key(|(_, cached)| cached.used).map(|(id, _)| *id);
             let Some(gone) = oldest.and_then(|id| inner.by_id.remove(&id)) else { break };
-            inner.windows -= gone.windows;
+            inner.bytes -= gone.bytes;
         }
     }
 }

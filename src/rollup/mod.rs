@@ -18,7 +18,7 @@ mod streams;
 mod varint;
 
 pub use block::{BlockError, BlockSeries};
-pub use cache::{BlockCache, BlockReadError, Blocks};
+pub use cache::{BlockCache, BlockReadError};
 pub use checkpoint::{CheckpointError, run_flusher};
 pub use compact::{CompactError, Compactor};
 pub use counters::RollupMetrics;

@@ -56,10 +56,25 @@ impl Tier {
 pub struct BlockKey {
     /// Of which metric.
     pub metric_id: i64,
+    /// [`Tier`] as a number.
+    pub tier: i16,
     /// Start of the span.
     pub starts_at: DateTime<Utc>,
     /// Unique.
     pub id: i64,
+}
+
+/// Which blocks of a tier a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSpan {
+    /// The tier.
+    pub tier: Tier,
+    /// Least start of a block.
+    pub from: DateTime<Utc>,
+    /// Greatest start of a block.
+    pub to: DateTime<Utc>,
+    /// Only the parts of checkpoints, which coarser tiers do not hold yet.
+    pub parts_only: bool,
 }
 
 /// A block to write.
@@ -136,17 +151,15 @@ impl Storage {
         }
     }
 
-    /// The blocks of `metric_ids` in `tier` whose span starts within `[from, to]`, and the streams as they stand in the
-    /// same snapshot: what a stream has flushed is in the blocks, what it has not is in its head.
+    /// The blocks of `metric_ids` in each of `spans`, and the streams as they stand in the same snapshot: what a stream
+    /// has flushed is in the blocks, what it has not is in its head.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn block_keys(
         &self,
         metric_ids: &[i64],
-        tier: Tier,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
+        spans: &[BlockSpan],
     ) -> Result<(Vec<BlockKey>, Vec<StreamRow>), StorageError> {
         let mut conn = self.conn().await?;
         conn.build_transaction()
@@ -154,34 +167,43 @@ impl Storage {
             .repeatable_read()
             .run(async |conn| {
                 let streams = streams::table.select(StreamRow::as_select()).load(conn).await?;
-                let keys = blocks::table
-                    .filter(blocks::metric_id.eq_any(metric_ids))
-                    .filter(blocks::tier.eq(tier as i16))
-                    .filter(blocks::starts_at.between(from, to))
-                    .select((blocks::metric_id, blocks::starts_at, blocks::id))
-                    .load(conn)
-                    .await?;
+                let mut keys = Vec::new();
+                for span in spans {
+                    let states = if span.parts_only { vec![false] } else { vec![false, true] };
+                    let of_span = blocks::table
+                        .filter(blocks::metric_id.eq_any(metric_ids))
+                        .filter(blocks::tier.eq(span.tier as i16))
+                        .filter(blocks::starts_at.between(span.from, span.to))
+                        .filter(blocks::compacted.eq_any(states))
+                        .select((blocks::metric_id, blocks::tier, blocks::starts_at, blocks::id));
+                    keys.extend(of_span.load::<BlockKey>(conn).await?);
+                }
                 Ok((keys, streams))
             })
             .await
     }
 
-    /// The bytes of blocks by id, within the metrics and spans that `keys` name. A block that compaction has replaced
-    /// in between is missing from the answer: read the keys again.
+    /// The bytes of blocks by id, within the metrics, tiers and spans that `keys` name. A block that compaction has
+    /// replaced in between is missing from the answer: read the keys again.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn block_payloads(&self, tier: Tier, keys: &[BlockKey]) -> Result<Vec<(i64, Vec<u8>)>, StorageError> {
+    pub async fn block_payloads(&self, keys: &[BlockKey]) -> Result<Vec<(i64, Vec<u8>)>, StorageError> {
         let Some(from) = keys.iter().map(|key| key.starts_at).min() else { return Ok(Vec::new()) };
         let to = keys.iter().map(|key| key.starts_at).max().unwrap_or(from);
-        let mut metric_ids: Vec<i64> = keys.iter().map(|key| key.metric_id).collect();
-        metric_ids.sort_unstable();
-        metric_ids.dedup();
+        let distinct = |mut numbers: Vec<i64>| {
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers
+        };
+        let metric_ids = distinct(keys.iter().map(|key| key.metric_id).collect());
+        let tiers = distinct(keys.iter().map(|key| i64::from(key.tier)).collect());
+        let tiers: Vec<i16> = tiers.into_iter().filter_map(|tier| i16::try_from(tier).ok()).collect();
         let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
         let mut conn = self.conn().await?;
         Ok(blocks::table
             .filter(blocks::metric_id.eq_any(metric_ids))
-            .filter(blocks::tier.eq(tier as i16))
+            .filter(blocks::tier.eq_any(tiers))
             .filter(blocks::starts_at.between(from, to))
             .filter(blocks::id.eq_any(ids))
             .select((blocks::id, blocks::payload))

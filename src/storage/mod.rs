@@ -27,7 +27,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
 pub use alerts::{ActiveFilter, AlertChange, AlertRow, AlertWrite, EvaluationWrite, TransitionRow};
-pub use blocks::{BlockKey, BlockPart, Flush, HourToCompact, Tier};
+pub use blocks::{BlockKey, BlockPart, BlockSpan, Flush, HourToCompact, Tier};
 pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow, NewDelivery};
 pub use evaluations::{DecisionRow, RuleStateRow, StateChange, Tick};
 pub use groups::{Around, GroupCase, GroupDecision};

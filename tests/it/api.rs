@@ -1,7 +1,11 @@
 //! The JSON API: shapes, errors, headers.
 
-use crate::support::Server;
-use crate::support::server::client;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, Summary, SummaryDataPoint, metric::Data};
+
+use crate::support::export::{bytes, gauge, http, now, point, request};
+use crate::support::server::{Options, client};
+use crate::support::{Database, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_and_the_rest_is_a_problem() {
@@ -33,6 +37,7 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/slos",
         "/prometheus/api/v1/query?query=1%2B1",
         "/prometheus/api/v1/query_range?query=up&start=0&end=60&step=15",
+        "/prometheus/api/v1/query_exemplars?query=up&start=0&end=60",
     ] {
         let answer = client().get(format!("{}{path}", server.http)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
@@ -66,8 +71,63 @@ async fn bad_parameters_name_the_field_and_the_limit() {
     check("/api/metrics/history?hours=24&step=1", 400, "step must be at least").await;
     check("/prometheus/api/v1/query?query=rate(", 400, "bad_data").await;
     check("/prometheus/api/v1/query?query=holt_winters(x[5m],1,1)", 400, "error").await;
-    check("/prometheus/api/v1/query?query=max_over_time(x[5m:1m])", 422, "subquery").await;
+    check("/prometheus/api/v1/query?query=mad_over_time(x[5m])", 422, "mad_over_time").await;
+    check("/prometheus/api/v1/query?query=limitk(1,x)", 422, "limitk").await;
+    check("/prometheus/api/v1/query_exemplars?query=x&start=9&end=1", 400, "end must not be before start").await;
     check("/prometheus/api/v1/query_range?query=up&start=0&end=100000000&step=1", 422, "11000").await;
     let deep = "(".repeat(500);
     check(&format!("/prometheus/api/v1/query?query={deep}"), 422, "nested").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_is_answered_as_it_was_sent() {
+    let server = Server::start().await;
+    let quantile = |quantile, value| ValueAtQuantile { quantile, value };
+    let data_points = vec![SummaryDataPoint {
+        start_time_unix_nano: now() - 1_000_000_000,
+        time_unix_nano: now(),
+        count: 4,
+        sum: 10.0,
+        quantile_values: vec![quantile(0.5, 2.0), quantile(0.99, 7.0)],
+        ..SummaryDataPoint::default()
+    }];
+    let data = Some(Data::Summary(Summary { data_points }));
+    let lag = Metric { name: "lag".to_owned(), unit: "s".to_owned(), data, ..Metric::default() };
+    assert!(http(&client(), &server.otlp_http, &bytes(&request("shop", vec![lag]))).await);
+    for (query, expected) in [
+        ("lag_seconds{quantile=\"0.5\"}", 2.0),
+        ("lag_seconds{quantile=\"0.99\"}", 7.0),
+        ("lag_seconds_sum", 10.0),
+        ("lag_seconds_count", 4.0),
+        ("sum(increase(lag_seconds_count[5m]))", 4.0),
+    ] {
+        assert_eq!(server.number(query).await, Some(expected), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_over_a_limit_names_it_and_is_counted() {
+    let database = Database::create().await;
+    let rooms = ["a", "b", "c"].map(|room| point(1.0, now(), &[("room", room)]));
+    let strict = Options::on(&database).with("FASTBREAK_QUERY_SERIES", "2").start();
+    let body = bytes(&request("shop", vec![gauge("temp", rooms.into())]));
+    assert!(http(&client(), &strict.otlp_http, &body).await);
+    let check = async |server: &Server, path: &str, status: u16, expect: &str| {
+        let answer = client().get(format!("{}{path}", server.http)).send().await.unwrap();
+        let (told, retry) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
+        let body = answer.text().await.unwrap();
+        assert_eq!((told, retry), (status, status == 503), "{path}: {body}");
+        assert!(body.contains(expect), "{path}: {body}");
+    };
+    let query = "/prometheus/api/v1/query?query=";
+    check(&strict, &format!("{query}temp"), 422, "3 series > limit query_series of 2").await;
+    check(&strict, &format!("{query}temp%7Broom=%22a%22%7D"), 200, "success").await;
+    let counted = "fastbreak_query_queries_total{outcome=\"over_limit\"} 1";
+    check(&strict, "/metrics", 200, counted).await;
+
+    let narrow = Options::on(&database).with("FASTBREAK_QUERY_BYTES", "100B").start();
+    check(&narrow, &format!("{query}temp"), 422, "limit query_bytes of 100").await;
+    let hasty = Options::on(&database).with("FASTBREAK_QUERY_DEADLINE", "1us").start();
+    check(&hasty, "/api/metrics/current", 504, "limit query_deadline of 1").await;
+    check(&hasty, &format!("{query}temp"), 503, "\"errorType\":\"timeout\"").await;
 }

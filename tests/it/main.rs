@@ -17,6 +17,8 @@ mod ingest;
 mod memory;
 mod notify;
 mod own_telemetry;
+mod promql;
 mod redis;
 mod replicas;
 mod support;
+mod tiers;

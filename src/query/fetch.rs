@@ -1,0 +1,186 @@
+//! Fetching: the series of a selector out of blocks and heads, as of one database snapshot.
+//!
+//! A coarse tier holds what compaction has brought into it; the parts of checkpoints that it has not are read beside it
+//! and rolled to its width, and so are the heads. Compaction replaces the parts of an hour and its coarse windows in one
+//! transaction, so in any snapshot each window is in just one of the three.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use hashbrown::{HashMap, HashSet};
+
+use super::QueryError;
+use super::limits::Budget;
+use super::select::{Meant, Select};
+use crate::model::{Cell, MetricId, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::rollup::{BlockSeries, HeadEntry, MetricEntry, Registry, Slot, Stream};
+use crate::storage::{BlockKey, BlockSpan, StreamRow, Tier};
+
+/// Which tier a query reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) tier: Tier,
+    /// Of the tier's windows.
+    pub(super) width: Width,
+}
+
+impl Reading {
+    /// First and last window of a span; the last one holds its end.
+    pub(super) fn windows(&self, (start, end): (TimeMs, TimeMs)) -> (WindowStart, WindowStart) {
+        (self.width.window_of(start), self.width.window_of(end))
+    }
+
+    /// The blocks that may hold those windows.
+    pub(super) fn blocks(&self, span: (TimeMs, TimeMs)) -> Vec<BlockSpan> {
+        let (first, last) = self.windows(span);
+        let date = |seconds: i64| DateTime::<Utc>::from_timestamp(seconds, 0).unwrap_or_default();
+        let span = |tier: Tier, parts_only| BlockSpan {
+            tier,
+            from: date(tier.block_start(i64::from(first))),
+            to: date(i64::from(last) + i64::from(self.width.seconds())),
+            parts_only,
+        };
+        match self.tier {
+            Tier::Fine => vec![span(Tier::Fine, false)],
+            coarse => vec![span(coarse, false), span(Tier::Fine, true)],
+        }
+    }
+}
+
+/// The metrics of a selector, and the series of theirs that it wants.
+pub(super) struct Wanted {
+    pub(super) metrics: Vec<(Arc<MetricEntry>, Meant)>,
+    pub(super) slots: HashSet<Slot>,
+}
+
+impl Wanted {
+    pub(super) fn of(
+        registry: &Registry,
+        metrics: Vec<(Arc<MetricEntry>, Meant)>,
+        select: &Select,
+        budget: &mut Budget,
+    ) -> Result<Self, QueryError> {
+        let matches = |slot: &Slot| registry.get(*slot).is_some_and(|entry| select.matches(&registry.labels(entry)));
+        let mut slots = HashSet::new();
+        for (metric, _) in &metrics {
+            slots.extend(metric.series().into_iter().filter(matches));
+        }
+        budget.take_series(slots.len())?;
+        Ok(Self { metrics, slots })
+    }
+
+    pub(super) fn ids(&self) -> Vec<i64> {
+        self.metrics.iter().map(|(metric, _)| metric.id.0 as i64).collect()
+    }
+}
+
+/// Windows gathered by series.
+pub(super) struct Gathered<'a> {
+    registry: &'a Registry,
+    wanted: &'a Wanted,
+    reading: Reading,
+    windows: (WindowStart, WindowStart),
+    by_slot: HashMap<Slot, Vec<(WindowStart, Cell)>>,
+    /// Series of blocks that the registry does not know.
+    pub(super) unknown: Vec<SeriesId>,
+}
+
+impl<'a> Gathered<'a> {
+    pub(super) fn new(registry: &'a Registry, wanted: &'a Wanted, reading: Reading, select: &Select) -> Self {
+        let windows = reading.windows(select.span());
+        Self { registry, wanted, reading, windows, by_slot: HashMap::new(), unknown: Vec::new() }
+    }
+
+    /// The window of the tier that holds the window `start`, if it is asked for.
+    fn window_of(&self, start: WindowStart) -> Option<WindowStart> {
+        let window = match self.reading.tier {
+            Tier::Fine => start,
+            _ => self.reading.width.window_of(TimeMs::from(start) * 1000),
+        };
+        (self.windows.0 <= window && window <= self.windows.1).then_some(window)
+    }
+
+    pub(super) fn add_block(&mut self, block: &[BlockSeries], budget: &mut Budget) -> Result<(), QueryError> {
+        for series in block {
+            let Some(slot) = self.registry.slot_of(series.id) else {
+                self.unknown.push(series.id);
+                continue;
+            };
+            if !self.wanted.slots.contains(&slot) {
+                continue;
+            }
+            for (start, cell) in &series.windows {
+                let Some(window) = self.window_of(*start) else { continue };
+                budget.take_window(cell)?;
+                self.by_slot.entry(slot).or_default().push((window, cell.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_heads(
+        &mut self,
+        rows: &[StreamRow],
+        heads: &[Arc<Stream>],
+        budget: &mut Budget,
+    ) -> Result<(), QueryError> {
+        let span = (self.windows.0, self.windows.1.saturating_add(self.reading.width.seconds()));
+        let mut over = Ok(());
+        let indexes: Vec<u32> = self.wanted.metrics.iter().map(|(metric, _)| metric.index).collect();
+        for (row, stream) in rows.iter().zip(heads) {
+            for index in &indexes {
+                stream.head.visit(*index, row.cursor_seq, span, &mut |entry| {
+                    over = std::mem::replace(&mut over, Ok(())).and_then(|()| self.add_entry(entry, budget));
+                });
+            }
+        }
+        over
+    }
+
+    fn add_entry(&mut self, entry: &HeadEntry, budget: &mut Budget) -> Result<(), QueryError> {
+        let window = self.window_of(entry.window).filter(|_| self.wanted.slots.contains(&entry.slot));
+        let Some(window) = window else { return Ok(()) };
+        budget.take_window(&entry.cell)?;
+        self.by_slot.entry(entry.slot).or_default().push((window, entry.cell.clone()));
+        Ok(())
+    }
+
+    /// The series as the selector sees them, in the order in which this process came to know them.
+    pub(super) fn into_series(self, select: &Select, budget: &mut Budget) -> Result<Vec<SeriesWindows>, QueryError> {
+        let meant: HashMap<MetricId, &Meant> = self.wanted.metrics.iter().map(|(m, meant)| (m.id, meant)).collect();
+        let mut slots: Vec<_> = self.by_slot.into_iter().collect();
+        slots.sort_by_key(|(slot, _)| *slot);
+        let mut out = Vec::with_capacity(slots.len());
+        for (slot, windows) in slots {
+            let Some(entry) = self.registry.get(slot) else { continue };
+            let Some(meant) = meant.get(&entry.metric.id) else { continue };
+            let series = SeriesWindows {
+                id: entry.id,
+                metric: Arc::clone(&entry.metric.metric),
+                labels: self.registry.labels(entry),
+                windows: merge(windows),
+            };
+            out.extend(select.present(series, meant, budget)?);
+        }
+        Ok(out)
+    }
+}
+
+/// Windows in order, partials of one window merged.
+pub(super) fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
+    windows.sort_by_key(|(window, _)| *window);
+    let mut out: Vec<(WindowStart, Cell)> = Vec::with_capacity(windows.len());
+    for (window, cell) in windows {
+        match out.last_mut().filter(|(last, _)| *last == window) {
+            Some((_, known)) => known.merge(&cell),
+            None => out.push((window, cell)),
+        }
+    }
+    out
+}
+
+/// Keys of one metric after another, so that the same blocks are read by every query in the same order.
+pub(super) fn in_order(mut keys: Vec<BlockKey>) -> Vec<BlockKey> {
+    keys.sort_by_key(|key| (key.tier, key.metric_id, key.starts_at, key.id));
+    keys
+}
