@@ -1,4 +1,9 @@
 //! The Rust client SDK of FastBreak.
 //!
-//! Holds the generated client of the control plane; caches, batching and the policy watcher come with the control plane itself.
-//! Nothing here may panic in, block, or slow its host.
+//! Nothing here panics in its host, blocks it, or grows without a bound.
+//!
+//! | room | what it does |
+//! | --- | --- |
+//! | [`batcher`] | gathers calls to an external API into batches, as a policy says |
+
+pub mod batcher;

@@ -1,0 +1,313 @@
+//! What waits, what is under way, and what may go next. No clock and no runtime: time is an argument.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::bucket::Bucket;
+use super::policy::BatchPolicy;
+use super::stats::Stats;
+use super::{Outcome, SubmitError};
+
+/// Number of an item while it is here.
+pub(super) type Key = usize;
+/// What an item's sender waits for.
+pub(super) type Answer<O> = Result<O, SubmitError>;
+
+struct Entry<I, O> {
+    item: I,
+    hash: u64,
+    bytes: usize,
+    /// When it came; of its batch the oldest decides how long the others are waited for.
+    since: Instant,
+    /// The latest of its senders'.
+    deadline: Instant,
+    attempt: u32,
+    senders: Vec<oneshot::Sender<Answer<O>>>,
+}
+
+impl<I, O> Entry<I, O> {
+    fn is_wanted(&self) -> bool {
+        self.senders.iter().any(|sender| !sender.is_closed())
+    }
+}
+
+/// What to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Send these.
+    Batch(Vec<Key>),
+    /// Nothing before then.
+    Wait(Instant),
+    /// Nothing before something comes or is answered.
+    Idle,
+}
+
+/// See the module.
+pub(super) struct Queue<I, O> {
+    policy: BatchPolicy,
+    entries: Slab<Entry<I, O>>,
+    /// Entries by item, when equal ones share an answer.
+    by_item: HashTable<Key>,
+    hasher: DefaultHashBuilder,
+    waiting: VecDeque<Key>,
+    waiting_bytes: usize,
+    /// Entries that wait for their next try.
+    later: BTreeSet<(Instant, Key)>,
+    batches: usize,
+    calls: Bucket,
+    retries: f64,
+    /// The other side asked for a rest until then.
+    rest_until: Option<Instant>,
+    closed: bool,
+}
+
+impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
+    pub(super) fn new(policy: BatchPolicy, now: Instant) -> Self {
+        Self {
+            entries: Slab::new(),
+            by_item: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            later: BTreeSet::new(),
+            batches: 0,
+            calls: Bucket::full(policy.rate, now),
+            retries: f64::from(policy.retry.budget_reserve),
+            rest_until: None,
+            closed: false,
+            policy,
+        }
+    }
+
+    pub(super) const fn policy(&self) -> &BatchPolicy {
+        &self.policy
+    }
+
+    /// From now on `policy`; what waits already is sent under it.
+    pub(super) fn set_policy(&mut self, policy: BatchPolicy, now: Instant) {
+        if policy.rate != self.policy.rate {
+            self.calls = Bucket::full(policy.rate, now);
+        }
+        self.retries = self.retries.min(f64::from(policy.retry.budget_reserve));
+        self.policy = policy;
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Closed, and nobody waits for anything.
+    pub(super) fn is_done(&self) -> bool {
+        self.closed && self.entries.is_empty()
+    }
+
+    /// `(items here, batches under way)`.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (self.entries.len(), self.batches)
+    }
+
+    /// Takes an item. True when whoever decides what is next must look again.
+    pub(super) fn submit(
+        &mut self,
+        (item, bytes): (I, usize),
+        sender: oneshot::Sender<Answer<O>>,
+        now: Instant,
+        stats: &Stats,
+    ) -> Result<bool, SubmitError> {
+        if self.closed {
+            return Err(SubmitError::Closed);
+        }
+        stats.submitted.add(1);
+        let deadline = now + self.policy.deadline;
+        let hash = if self.policy.deduplicate { self.hasher.hash_one(&item) } else { 0 };
+        if let Some(entry) = self.twin(&item, hash) {
+            entry.deadline = entry.deadline.max(deadline);
+            entry.senders.push(sender);
+            stats.coalesced.add(1);
+            return Ok(false);
+        }
+        if self.entries.len() >= self.policy.max_queued {
+            stats.refused.add(1);
+            return Err(SubmitError::Full(self.policy.max_queued));
+        }
+        let entry = Entry { item, hash, bytes, since: now, deadline, attempt: 1, senders: vec![sender] };
+        let key = self.entries.insert(entry);
+        if self.policy.deduplicate {
+            let entries = &self.entries;
+            self.by_item.insert_unique(hash, key, |key| entries.get(*key).map_or(0, |entry| entry.hash));
+        }
+        self.waiting.push_back(key);
+        self.waiting_bytes += bytes;
+        // In between, whoever decides sleeps until the oldest has waited long enough.
+        Ok(self.waiting.len() == 1 || self.is_full())
+    }
+
+    fn twin(&mut self, item: &I, hash: u64) -> Option<&mut Entry<I, O>> {
+        if !self.policy.deduplicate {
+            return None;
+        }
+        let entries = &self.entries;
+        let key = *self.by_item.find(hash, |key| entries.get(*key).is_some_and(|entry| entry.item == *item))?;
+        self.entries.get_mut(key)
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= self.policy.max_items || self.waiting_bytes >= self.policy.max_bytes
+    }
+
+    /// What may be done at `now`.
+    pub(super) fn next(&mut self, now: Instant, stats: &Stats) -> Next {
+        self.take_up_retries(now);
+        let Some(oldest) = self.waiting.front().and_then(|key| self.entries.get(*key)).map(|entry| entry.since) else {
+            return self.later.first().map_or(Next::Idle, |(at, _)| Next::Wait(*at));
+        };
+        if self.batches >= self.policy.max_concurrent_batches {
+            return Next::Idle;
+        }
+        let gathered = oldest + self.policy.max_wait;
+        if self.batches > 0 && !self.closed && !self.is_full() && now < gathered {
+            let retry = self.later.first().map_or(gathered, |(at, _)| *at);
+            return Next::Wait(gathered.min(retry));
+        }
+        if let Some(rest_until) = self.rest_until.filter(|until| now < *until) {
+            return Next::Wait(rest_until);
+        }
+        if let Err(at) = self.calls.look(now) {
+            return Next::Wait(at);
+        }
+        let batch = self.take_batch(now, stats);
+        if batch.is_empty() {
+            // All that waited was given up; what is left may be retries.
+            return self.next(now, stats);
+        }
+        self.calls.take();
+        self.batches += 1;
+        stats.batches.add(1);
+        stats.items.add(batch.len() as u64);
+        Next::Batch(batch)
+    }
+
+    fn take_up_retries(&mut self, now: Instant) {
+        while let Some((at, key)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
+            self.later.remove(&(at, key));
+            self.waiting.push_front(key);
+            self.waiting_bytes += self.entries.get(key).map_or(0, |entry| entry.bytes);
+        }
+    }
+
+    fn take_batch(&mut self, now: Instant, stats: &Stats) -> Vec<Key> {
+        let (mut batch, mut bytes) = (Vec::with_capacity(self.waiting.len().min(self.policy.max_items)), 0);
+        while let Some(key) = self.waiting.front().copied().filter(|_| batch.len() < self.policy.max_items) {
+            let Some(entry) = self.entries.get(key) else { break };
+            if !batch.is_empty() && bytes + entry.bytes > self.policy.max_bytes {
+                break;
+            }
+            self.waiting.pop_front();
+            self.waiting_bytes -= entry.bytes;
+            if !entry.is_wanted() {
+                stats.given_up.add(1);
+                self.forget(key);
+            } else if entry.deadline <= now {
+                stats.expired.add(1);
+                self.answer(key, &Err(SubmitError::Deadline));
+            } else {
+                bytes += entry.bytes;
+                stats.waited(now - entry.since);
+                batch.push(key);
+            }
+        }
+        batch
+    }
+
+    /// The items of a batch.
+    pub(super) fn items(&self, batch: &[Key]) -> Vec<I> {
+        batch.iter().filter_map(|key| self.entries.get(*key)).map(|entry| entry.item.clone()).collect()
+    }
+
+    /// Takes the outcomes of a batch, in its order.
+    pub(super) fn settle(&mut self, batch: Vec<Key>, outcomes: Vec<Outcome<O>>, now: Instant, stats: &Stats) {
+        self.batches -= 1;
+        for (key, outcome) in batch.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Done(output) => {
+                    self.earn_retries();
+                    stats.done.add(1);
+                    self.answer(key, &Ok(output));
+                }
+                Outcome::Refused(why) => {
+                    self.earn_retries();
+                    stats.failed.add(1);
+                    self.answer(key, &Err(SubmitError::Failed(why)));
+                }
+                Outcome::Again(why, after) => self.again(key, (why, after), now, stats),
+            }
+        }
+    }
+
+    /// No call is made before `until`; the other side asked for it.
+    pub(super) fn rest(&mut self, until: Instant) {
+        self.rest_until = Some(self.rest_until.map_or(until, |known| known.max(until)));
+    }
+
+    fn earn_retries(&mut self) {
+        let retry = &self.policy.retry;
+        self.retries = (self.retries + retry.budget_ratio).min(f64::from(retry.budget_reserve.max(1)));
+    }
+
+    fn again(&mut self, key: Key, (why, after): (String, Option<Duration>), now: Instant, stats: &Stats) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let retry = &self.policy.retry;
+        let jittered = retry.ceiling(entry.attempt + 1).mul_f64(fastrand::f64());
+        let at = now + after.map_or(jittered, |after| after.max(jittered));
+        let why_not = if entry.attempt >= retry.attempts {
+            Some("attempts")
+        } else if at >= entry.deadline {
+            Some("deadline")
+        } else if self.retries < 1.0 {
+            Some("retry budget")
+        } else {
+            None
+        };
+        if let Some(bound) = why_not {
+            stats.failed.add(1);
+            self.answer(key, &Err(SubmitError::Exhausted { bound, why }));
+            return;
+        }
+        self.retries -= 1.0;
+        entry.attempt += 1;
+        stats.retried.add(1);
+        self.later.insert((at, key));
+    }
+
+    fn answer(&mut self, key: Key, answer: &Answer<O>) {
+        for sender in self.forget(key) {
+            // Who has left wants no answer.
+            let _gone = sender.send(answer.clone());
+        }
+    }
+
+    fn forget(&mut self, key: Key) -> Vec<oneshot::Sender<Answer<O>>> {
+        let Some(entry) = self.entries.try_remove(key) else { return Vec::new() };
+        if let Ok(found) = self.by_item.find_entry(entry.hash, |other| *other == key) {
+            found.remove();
+        }
+        entry.senders
+    }
+
+    /// Answers everything that is still here.
+    pub(super) fn abandon(&mut self) {
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.later.clear();
+        let keys: Vec<Key> = self.entries.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.answer(key, &Err(SubmitError::Closed));
+        }
+    }
+}
