@@ -139,6 +139,18 @@ impl<'a> Generator<'a> {
     }
 }
 
+/// Sends one export of metrics over OTLP/gRPC, on a connection of its own.
+pub(crate) async fn send_one(address: &str, export: Vec<u8>) {
+    let mut body = vec![0; 5];
+    body[1..].copy_from_slice(&(export.len() as u32).to_be_bytes());
+    body.extend_from_slice(&export);
+    let client: Http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let url = format!("http://{address}/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
+    let request = http::Request::post(url).header("content-type", "application/grpc").header("te", "trailers");
+    let request = request.body(Full::new(body.into())).expect("the parts are sound");
+    send(&client, request).await.expect("taken");
+}
+
 /// Waits until the export number `number` is due.
 async fn pace(per_second: Option<f64>, number: u64, began: Instant) {
     let Some(rate) = per_second else { return };

@@ -1,6 +1,6 @@
 //! Payloads: one export, encoded once, whose times, values and resource are patched in place before each send.
 //!
-//! `numbers`: 25 metrics of 40 points, a third gauges, the rest cumulative sums; 5 attributes a point, 6 of the resource.
+//! `numbers`: 25 metrics of 40 points, a third noisy gauges of two decimals, the rest cumulative sums of uneven steps; 5 attributes a point, 6 of the resource.
 //! `mixed`: two fifths of the metrics are explicit histograms of 15 buckets. `spans`: 512 server spans of 10 attributes.
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ pub(crate) const POINTS_PER_METRIC: usize = 40;
 const SPANS: usize = 512;
 const OPERATIONS: usize = 40;
 const BOUNDS: usize = 14;
+const BUCKETS: u64 = BOUNDS as u64 + 1;
 
 /// Stand where a value is patched in; no other eight bytes of a payload look like them.
 const TIME: u64 = 0x7a11_0000_dead_0001;
@@ -28,6 +29,8 @@ const START: u64 = 0x7a11_0000_dead_0002;
 const COUNTER: u64 = 0x7a11_0000_dead_0003;
 const GAUGE: u64 = 0x7a11_0000_dead_0004;
 const SPAN_ID: u64 = 0x7a11_0000_dead_0005;
+const COUNT: u64 = 0x7a11_0000_dead_0006;
+const BUCKET: u64 = 0x7a11_0000_dead_0007;
 const INSTANCE: &str = "instance-00000000";
 
 /// What a payload carries.
@@ -49,6 +52,9 @@ pub(crate) struct Payload {
     counters: Vec<usize>,
     gauges: Vec<usize>,
     span_ids: Vec<usize>,
+    /// Of histograms, each followed by its buckets.
+    counts: Vec<usize>,
+    buckets: Vec<usize>,
     instances: Vec<usize>,
 }
 
@@ -70,6 +76,8 @@ impl Payload {
             counters: find(&COUNTER.to_le_bytes()),
             gauges: find(&GAUGE.to_le_bytes()),
             span_ids: find(&SPAN_ID.to_le_bytes()),
+            counts: find(&COUNT.to_le_bytes()),
+            buckets: find(&BUCKET.to_le_bytes()),
             instances: find(INSTANCE.as_bytes()),
             body,
         }
@@ -94,8 +102,11 @@ impl Payload {
         let duration = |i: u64| (i * 7919 % 997 + 1) * 100_000;
         let span_start = |i| if self.kind == Kind::Spans { time - duration(i) } else { time / 3_600_000_000_000 };
         put(&self.starts, &span_start);
-        put(&self.counters, &|i| turn * (i % 17 + 1));
-        put(&self.gauges, &|i| f64::from(((turn * 31 + i * 17) % 1_000) as u32).to_bits());
+        put(&self.counters, &|i| total(turn, 16 * (i % 17 + 1), i));
+        put(&self.gauges, &|i| (500.0 + (noise(turn, i) % 10_000) as f64 / 100.0).to_bits());
+        let bucket = |i: u64| total(turn, i % BUCKETS + 1, i);
+        put(&self.buckets, &bucket);
+        put(&self.counts, &|i| (i * BUCKETS..(i + 1) * BUCKETS).map(bucket).sum());
         put(&self.span_ids, &|i| (turn << 16 | i) + 1);
         let name = format!("instance-{instance:08}");
         for at in &self.instances {
@@ -111,6 +122,19 @@ impl Payload {
         out[1..5].copy_from_slice(&len.to_be_bytes());
         out.into()
     }
+}
+
+/// The same for the same, and otherwise like nothing else: windows of a real service do not repeat (splitmix64).
+fn noise(turn: u64, i: u64) -> u64 {
+    let mut z = (turn << 32 ^ i).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A total that grows by about `step` a turn, never the same twice and never down.
+fn total(turn: u64, step: u64, i: u64) -> u64 {
+    turn * step + noise(turn, i) % step
 }
 
 fn attribute(key: &str, value: String) -> KeyValue {
@@ -132,6 +156,26 @@ fn resource() -> Option<Resource> {
     ];
     let attributes = attributes.map(|(key, value)| attribute(key, value.to_owned())).into();
     Some(Resource { attributes, ..Resource::default() })
+}
+
+/// The service of [`memory_utilization`].
+pub(crate) const FRESH: &str = "fresh";
+
+/// An export of one gauge that an indicator shows, of a service of its own.
+pub(crate) fn memory_utilization(ratio: f64) -> Vec<u8> {
+    let point = NumberDataPoint {
+        attributes: vec![attribute("system.memory.state", "used".to_owned())],
+        time_unix_nano: crate::generator::now(),
+        value: Some(number_data_point::Value::AsDouble(ratio)),
+        ..NumberDataPoint::default()
+    };
+    let data = metric::Data::Gauge(Gauge { data_points: vec![point] });
+    let name = "system.memory.utilization".to_owned();
+    let metrics = vec![Metric { name, unit: "1".to_owned(), data: Some(data), ..Metric::default() }];
+    let resource = Resource { attributes: vec![attribute("service.name", FRESH.to_owned())], ..Resource::default() };
+    let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
+    let resource_metrics = vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..Default::default() }];
+    ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
 fn scope() -> Option<InstrumentationScope> {
@@ -163,10 +207,10 @@ fn histogram(metric: usize, point: usize) -> HistogramDataPoint {
         attributes: point_attributes(metric, point),
         start_time_unix_nano: START,
         time_unix_nano: TIME,
-        count: (1..=BOUNDS as u64 + 1).sum(),
+        count: COUNT,
         sum: Some(123.25),
         explicit_bounds: (0..BOUNDS).map(|i| 0.005 * f64::from(1 << i)).collect(),
-        bucket_counts: (1..=BOUNDS as u64 + 1).collect(),
+        bucket_counts: vec![BUCKET; BOUNDS + 1],
         ..HistogramDataPoint::default()
     }
 }

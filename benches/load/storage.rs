@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::Effort;
 use crate::contenders::{Contender, Field};
-use crate::generator::{Generator, Transport, now};
-use crate::payload::{Kind, Payload};
+use crate::generator::{Generator, Transport, now, send_one};
+use crate::payload::{self, Kind, Payload};
 use crate::tables::SERIES_PER_INSTANCE;
 
 const SECOND: u64 = 1_000_000_000;
@@ -68,7 +68,7 @@ async fn stored_hour(kind: Kind, width: u64) -> f64 {
     bytes.get::<_, i64>(0) as f64 / f64::from(INSTANCES * SERIES_PER_INSTANCE)
 }
 
-/// G10: from an acknowledged export to its number in the JSON API, and the API beside 100 k series.
+/// G10: the JSON API beside 100 k series, and how long after an export was sent its number is in an answer.
 pub(crate) async fn answers(effort: Effort) {
     let payload = Payload::new(Kind::Numbers);
     let field = Field::start(&[Contender::FastBreak]).await;
@@ -77,23 +77,46 @@ pub(crate) async fn answers(effort: Effort) {
     generator.count(u64::from(generator.instances) * 2).await;
     let client = reqwest::Client::builder().no_proxy().build().expect("client");
     let url = format!("http://{}/api/metrics/current", server.http);
+    let rate = generator.during(Duration::from_secs(effort.seconds), None).await;
+    let half = rate.exports as f64 / rate.seconds / 2.0;
     let (mut answers, mut fresh) = (Vec::new(), Vec::new());
-    for _ in 0..effort.repetitions * 20 {
-        let sent = Instant::now();
-        generator.count(1).await;
-        let asked = Instant::now();
-        let answer = client.get(&url).send().await.expect("answers");
-        assert!(answer.status().is_success(), "{}", answer.status());
-        answer.bytes().await.expect("whole");
-        answers.push(asked.elapsed());
-        fresh.push(sent.elapsed());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let ask = async {
+        for turn in 1..=effort.repetitions * 20 {
+            let asked = Instant::now();
+            let answer = client.get(&url).send().await.expect("answers");
+            assert!(answer.status().is_success(), "{}", answer.status());
+            answer.bytes().await.expect("whole");
+            answers.push(asked.elapsed());
+            fresh.push(until_seen(&client, &url, &server.address, turn).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let load = generator.during(Duration::from_secs(3_600), Some(half));
+    tokio::select! {
+        () = ask => {}
+        outcome = load => panic!("the load ended: {}", outcome.first_error),
     }
-    println!("\n### `/api/metrics/current` beside 100 k series\n");
+    println!("\n### `/api/metrics/current` beside 100 k series, ingest at half of its maximum\n");
     println!("| | p50 ms | p95 ms | p99 ms |\n| --- | ---: | ---: | ---: |");
-    for (name, mut times) in [("answer", answers), ("from sending an export to the answer that holds it", fresh)] {
+    for (name, mut times) in [("answer", answers), ("from sending an export to an answer with its number", fresh)] {
         times.sort();
         let at = |q: f64| times[(times.len() as f64 * q) as usize].as_secs_f64() * 1e3;
         println!("| {name} | {:.1} | {:.1} | {:.1} |", at(0.5), at(0.95), at(0.99));
+    }
+}
+
+/// Exports a number of a service of its own and asks until it is in an answer.
+async fn until_seen(client: &reqwest::Client, url: &str, address: &str, turn: usize) -> Duration {
+    let sent = Instant::now();
+    let percent = turn as f64 / 64.0;
+    send_one(address, payload::memory_utilization(percent / 100.0)).await;
+    loop {
+        let answer = client.get(url).query(&[("service", payload::FRESH)]).send().await.expect("answers");
+        let answer: serde_json::Value = answer.json().await.expect("JSON");
+        let seen = answer["metrics"]["memoryUsage"]["value"].as_f64();
+        if seen.is_some_and(|seen| (seen - percent).abs() < 1e-9) {
+            return sent.elapsed();
+        }
+        assert!(sent.elapsed() < PATIENCE, "never seen: {answer}");
     }
 }
