@@ -47,12 +47,12 @@
 //! | --- | --- |
 //! | 9 | [`cli`]: arguments and exit codes, one file a subcommand |
 //! | 8 | [`app`]: build, run, drain; the private servers · [`config`]: the table of settings |
-//! | 7 | [`gateway`]: JSON API and page · [`grpc`]: the admin services, one file a service |
+//! | 7 | [`gateway`]: JSON API, `/ws`, the embedded dashboard · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
 //! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
-//! | 2 | [`telemetry`]: logs, `/metrics`, the host |
+//! | 2 | [`telemetry`]: logs, `/metrics`, the host · [`live`]: numbered changes for those who watch |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
 //! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words · [`proto`]: generated from `proto/` |
 
@@ -73,6 +73,7 @@ pub mod rollup;
 pub mod redis;
 pub mod storage;
 
+pub mod live;
 pub mod telemetry;
 
 pub mod model;
