@@ -145,6 +145,7 @@ impl App {
             private_postgres: postgres.is_some(),
             window: config.window,
             started: chrono::Utc::now(),
+            public_url: config.public_url.clone(),
         };
         let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, telemetry, facts);
         Ok(Self {
@@ -188,6 +189,7 @@ impl App {
         } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        background_tasks.spawn(gateway.drive_live(background.clone()));
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let mut serving = JoinSet::new();
@@ -212,6 +214,7 @@ impl App {
         gateway.set_ready(false);
         let drain = async {
             intake.cancel();
+            gateway.close_live();
             while serving.join_next().await.is_some() {}
             ingest.cut();
             commits.cancel();

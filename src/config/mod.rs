@@ -54,6 +54,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Dashboard, JSON API, `/metrics`.
     pub http_addr: SocketAddr,
+    /// Where browsers find the dashboard when a proxy stands before it.
+    pub public_url: Option<String>,
     /// OTLP/gRPC and admin services.
     pub grpc_addr: SocketAddr,
     /// OTLP/HTTP.
@@ -105,6 +107,7 @@ impl Config {
             redis: redis(&mut read),
             data_dir: PathBuf::from(read.text("data_dir")),
             http_addr: http_addr(&mut read),
+            public_url: public_url(&mut read),
             grpc_addr: read.parse_addr("grpc_addr"),
             otlp_http_addr: read.parse_addr("otlp_http_addr"),
             window: window(&mut read),
@@ -231,6 +234,19 @@ fn http_addr(read: &mut Reader<'_>) -> SocketAddr {
         addr.set_port(read.parse("port", "a port"));
     }
     addr
+}
+
+/// Scheme and host only: it is compared with what browsers send as `Origin`.
+fn public_url(read: &mut Reader<'_>) -> Option<String> {
+    let text = read.optional("public_url")?;
+    let origin = text.trim_end_matches('/');
+    let is_origin = ["http://", "https://"].iter().any(|scheme| {
+        origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+    });
+    if !is_origin {
+        read.problem("public_url", format!("public_url = {text:?} is not http(s)://host[:port] without a path"));
+    }
+    Some(origin.to_owned())
 }
 
 fn window(read: &mut Reader<'_>) -> Width {

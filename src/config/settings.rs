@@ -41,6 +41,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("grpc_addr", "FASTBREAK_GRPC_ADDR", "127.0.0.1:4317", "OTLP/gRPC and admin services"),
     setting("otlp_http_addr", "FASTBREAK_OTLP_HTTP_ADDR", "127.0.0.1:4318", "OTLP/HTTP"),
     setting(
+        "public_url",
+        "FASTBREAK_PUBLIC_URL",
+        "",
+        "address of the dashboard behind a proxy, such as https://fb.example",
+    ),
+    setting(
         "insecure_no_auth",
         "FASTBREAK_INSECURE_NO_AUTH",
         "false",

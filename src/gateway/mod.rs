@@ -1,11 +1,15 @@
-//! The axum gateway: JSON API, probes, `/metrics`, and the page at `/`.
+//! The axum gateway: JSON API, probes, `/metrics`, `/ws`, and the embedded dashboard.
 //!
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
+mod assets;
+mod catalog;
 mod health;
 mod indicators;
 mod ledger;
+mod live;
+mod openapi;
 mod page;
 mod problem;
 mod query;
@@ -21,12 +25,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::ingest::Ingest;
+use crate::live::Items;
 use crate::model::Width;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
+use live::Live;
 use problem::Problem;
 
 /// What the gateway may tell of the server.
@@ -42,6 +50,8 @@ pub struct Facts {
     pub private_postgres: bool,
     /// Width of the windows.
     pub window: Width,
+    /// Where browsers find the dashboard when a proxy stands before it.
+    pub public_url: Option<String>,
     /// When this process started.
     pub started: DateTime<Utc>,
 }
@@ -53,6 +63,7 @@ pub(crate) struct State {
     pub(crate) engine: Arc<Engine>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) facts: Facts,
+    live: Live,
     ready: AtomicBool,
 }
 
@@ -69,7 +80,9 @@ impl Gateway {
         telemetry: Arc<Telemetry>,
         facts: Facts,
     ) -> Self {
-        Self(Arc::new(State { streams, ingest, engine, telemetry, facts, ready: AtomicBool::new(false) }))
+        let live = Live::new();
+        telemetry.register(|registry| live.register(registry));
+        Self(Arc::new(State { streams, ingest, engine, telemetry, facts, live, ready: AtomicBool::new(false) }))
     }
 
     /// What it may tell.
@@ -83,22 +96,30 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
+    /// Keeps what is shown live up to date until cancelled.
+    pub fn drive_live(&self, cancel: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        live::drive(Arc::clone(&self.0), cancel)
+    }
+
+    /// Shows `alerts` by id, in place of what was shown, on every dashboard.
+    pub fn show_alerts(&self, alerts: Items) {
+        self.0.live.alerts().publish(alerts);
+    }
+
+    /// Ends every socket, so that a drain need not wait for them.
+    pub fn close_live(&self) {
+        self.0.live.close();
+    }
+
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/", get(page::index))
-            .route("/health", get(health::health))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(health::metrics))
-            .route("/api/metrics/current", get(indicators::current))
-            .route("/api/metrics/history", get(indicators::history))
-            .route("/api/services", get(ledger::services))
-            .route("/api/ingest/ledger", get(ledger::ledger))
-            .route("/api/system/info", get(health::system_info))
-            .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
-            .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
-            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .route("/ws", get(live::upgrade))
+            .merge(openapi::router())
+            .fallback(assets::fallback)
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")
             })
@@ -108,7 +129,7 @@ impl Gateway {
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+     font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -124,7 +145,10 @@ async fn security_headers(request: Request, next: Next) -> Response {
 }
 
 /// JSON that is not to be kept.
-fn json(value: &serde_json::Value) -> Response {
-    ([(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")], value.to_string())
-        .into_response()
+fn json(value: &impl Serialize) -> Response {
+    let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
+    match serde_json::to_string(value) {
+        Ok(text) => (headers, text).into_response(),
+        Err(error) => Problem::of(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).into_response(),
+    }
 }

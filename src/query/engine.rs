@@ -15,7 +15,7 @@ use super::compile::{Params, Plan};
 use super::select::{Select, is_equality};
 use super::value::Answer;
 use super::{QueryError, View};
-use crate::model::{Cell, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::model::{Cell, Labels, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
 use crate::rollup::{BlockCache, MetricEntry, Slot, Stream, Streams, load_metrics, register_series};
 use crate::storage::{Retention, StreamRow, Tier};
 
@@ -41,6 +41,27 @@ impl Engine {
     #[must_use]
     pub fn new(streams: Arc<Streams>, retention: Retention) -> Self {
         Self { streams, retention, blocks: BlockCache::default(), catalogued: Mutex::default() }
+    }
+
+    /// Every metric, with the series that are stored or were seen.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn metrics(&self) -> Result<Vec<Arc<MetricEntry>>, QueryError> {
+        load_metrics(self.streams.registry(), self.streams.storage()).await?;
+        let metrics = self.streams.registry().metrics();
+        for metric in &metrics {
+            self.catalogue(metric).await?;
+        }
+        Ok(metrics)
+    }
+
+    /// The labels of each series of `metric`.
+    #[must_use]
+    pub fn series_labels(&self, metric: &MetricEntry) -> Vec<Labels> {
+        let registry = self.streams.registry();
+        let series = metric.series().into_iter();
+        series.filter_map(|slot| Some(registry.labels(registry.get(slot)?))).collect()
     }
 
     /// Evaluates `query` at `at`.

@@ -8,6 +8,7 @@ mod bad_input;
 mod durability;
 mod exporters;
 mod ingest;
+mod live;
 mod memory;
 mod redis;
 mod replicas;
