@@ -16,7 +16,7 @@ function Navigation({ onGo }: { onGo: () => void }): JSX.Element {
   const alerts = useActiveAlerts();
   const open = firing(alerts.value.data ?? []).length;
   return (
-    <nav aria-label="Pages" onClick={onGo}>
+    <div onClick={onGo}>
       {GROUPS.map((group) => (
         <div key={group.title} class="group">
           <p id={`group-${group.title}`}>{group.title}</p>
@@ -33,7 +33,7 @@ function Navigation({ onGo }: { onGo: () => void }): JSX.Element {
           </ul>
         </div>
       ))}
-    </nav>
+    </div>
   );
 }
 
@@ -50,7 +50,7 @@ export function Shell({ title, children }: { title: string; children: ComponentC
   return (
     <div class={`shell${isOpen.value ? ' open' : ''}`}>
       <a class="skip" href="#main">Skip to the page</a>
-      <div class="side" id="side">
+      <nav class="side" id="side" aria-label="Pages">
         <a class="brand" href={href('/')} aria-label="FastBreak, overview">
           <svg viewBox="0 0 32 32" width="22" height="22" aria-hidden="true">
             <rect width="32" height="32" rx="7" class="mark" />
@@ -59,7 +59,7 @@ export function Shell({ title, children }: { title: string; children: ComponentC
           <span>FastBreak</span>
         </a>
         <Navigation onGo={() => (isOpen.value = false)} />
-      </div>
+      </nav>
       <button type="button" class="veil" aria-label="Close the navigation" tabIndex={-1} onClick={() => (isOpen.value = false)} />
       <div class="body">
         <TopBar title={title} isOpen={isOpen.value} onMenu={() => (isOpen.value = !isOpen.value)} />

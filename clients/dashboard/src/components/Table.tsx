@@ -40,13 +40,13 @@ export function Table<T>({ name, label, columns, rows, id, sort, most = 200 }: P
   const direction = (one: Column<T>): 'ascending' | 'descending' | undefined => (one === column ? (isDown ? 'descending' : 'ascending') : undefined);
   const kind = (one: Column<T>): string => `${one.number ? 'num' : ''}${one.wide ? ' only-wide' : ''}`;
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+    <div class="scroll" tabIndex={0} role="group" aria-label={label}>
       <table>
         <thead>
           <tr>
             {columns.map((one) => (
               <th scope="col" key={one.name} class={kind(one)} aria-sort={direction(one)}>
-                {one.by ? <button type="button" class="sort" onClick={() => press(one)}>{one.title}</button> : one.title}
+                {one.by ? <button type="button" class="sort" onClick={() => press(one)}>{one.title}</button> : one.title || <span class="sr">over time</span>}
               </th>
             ))}
           </tr>

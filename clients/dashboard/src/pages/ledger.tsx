@@ -26,7 +26,7 @@ export function Signals(): JSX.Element {
   const reasons = signals.flatMap(([signal, { rejectedByReason }]) => Object.entries(rejectedByReason).map(([reason, n]) => ({ signal, reason, n })));
   return (
     <>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Received by signal">
+      <div class="scroll" tabIndex={0} role="group" aria-label="Received by signal">
         <table>
           <thead>
             <tr><th scope="col">Signal</th><th scope="col" class="num">Received</th><th scope="col" class="num">Accepted</th><th scope="col" class="num">Rejected</th><th scope="col" class="num">Sent again</th></tr>

@@ -30,7 +30,7 @@ export function DataTable({ lines, title, unit, height }: Props): JSX.Element {
   const rows = times.map((at, index) => ({ at, index })).reverse();
   return (
     <>
-      <div class="scroll" tabIndex={0} role="region" aria-label={`${title}, table`} style={{ maxHeight: `${height + 24}px` }}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={`${title}, table`} style={{ maxHeight: `${height + 24}px` }}>
         <table>
           <thead>
             <tr>
