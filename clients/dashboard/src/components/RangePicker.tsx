@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { fromText, range, refresh, setRange, shift, toText, zoomOut } from '../data/range.ts';
-import { atShort, isRelative, parseTime } from '../data/time.ts';
+import { atShort, isRelative, parseTime, span } from '../data/time.ts';
 import { Icon } from './Icon.tsx';
 
 const QUICK: [string, string][] = [
@@ -20,7 +20,7 @@ const QUICK: [string, string][] = [
 
 function label(): string {
   const [from, to] = [fromText.value, toText.value];
-  if (to === 'now' && isRelative(from)) return `Last ${QUICK.find(([, value]) => value === from)?.[0] ?? from.replace('now-', '')}`;
+  if (to === 'now' && isRelative(from)) return `Last ${QUICK.find(([, value]) => value === from)?.[0] ?? span(Date.now() - (parseTime(from, Date.now()) ?? 0))}`;
   return `${atShort(range.value.from)} – ${to === 'now' ? 'now' : atShort(range.value.to)}`;
 }
 

@@ -20,7 +20,7 @@ function columns(toggle: (rule: Rule) => void): Column<Rule>[] {
     { name: 'name', title: 'Rule', by: (rule) => rule.name, cell: (rule) => <a href={href(`/alerts/rules/${encodeURIComponent(rule.id)}`)}>{rule.name}</a> },
     { name: 'severity', title: 'Severity', by: (rule) => SEVERITIES.indexOf(rule.severity), cell: (rule) => <Severity severity={rule.severity} /> },
     { name: 'condition', title: 'Condition', cell: (rule) => <code class="clip">{rule.condition}</code>, wide: true },
-    { name: 'threshold', title: 'Threshold', number: true, by: (rule) => rule.threshold, cell: (rule) => show(rule.threshold, unitOfCondition(rule.condition)) },
+    { name: 'threshold', title: 'Threshold', number: true, wide: true, by: (rule) => rule.threshold, cell: (rule) => show(rule.threshold, unitOfCondition(rule.condition)) },
     { name: 'for', title: 'For', cell: (rule) => rule.for ?? '–', wide: true },
     { name: 'channels', title: 'Tells', cell: (rule) => rule.notificationChannels.join(', ') || 'nobody', wide: true },
     { name: 'firing', title: 'Firing', number: true, by: (rule) => rule.alerts.firing, cell: (rule) => <span class={rule.alerts.firing > 0 ? 'bad' : 'muted'}>{rule.alerts.firing}</span> },

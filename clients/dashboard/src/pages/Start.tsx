@@ -95,6 +95,26 @@ function Language({ system }: { system: Schemas['SystemView'] | null }): JSX.Ele
   );
 }
 
+function Hints({ system }: { system: Schemas['SystemView'] | null }): JSX.Element {
+  const { grpc, otlpHttp } = system?.addresses ?? { grpc: '', otlpHttp: '' };
+  const hints: [string, JSX.Element][] = [
+    ['Connection refused', <>gRPC goes to <code>{grpc}</code>, HTTP to <code>{otlpHttp}</code>. From a container, <code>127.0.0.1</code> is the container itself.</>],
+    ['404 or 415, or “invalid HTTP version”', <>The protocol does not fit the port: <code>OTEL_EXPORTER_OTLP_PROTOCOL</code> is <code>grpc</code> for the first, <code>http/protobuf</code> or <code>http/json</code> for the second.</>],
+    ['It runs, and nothing is sent', <>Metrics leave once a minute by default; <code>OTEL_METRIC_EXPORT_INTERVAL=5000</code> is sooner. <code>OTEL_SDK_DISABLED</code> must not be set.</>],
+    ['The service is called unknown_service', <>Set <code>OTEL_SERVICE_NAME</code>.</>],
+  ];
+  return (
+    <dl class="facts">
+      {hints.map(([what, why]) => (
+        <div key={what}>
+          <dt>{what}</dt>
+          <dd>{why}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
 export function Start({ isFirst = false }: { isFirst?: boolean }): JSX.Element {
   const system = useGet<Schemas['SystemView']>('/api/system/info', 10_000);
   const info = system.value.data;
@@ -106,6 +126,7 @@ export function Start({ isFirst = false }: { isFirst?: boolean }): JSX.Element {
       </header>
       <Panel title="What has arrived"><Checklist system={info} /></Panel>
       <Panel title="Point an exporter here"><Language system={info} /></Panel>
+      <Panel title="Nothing arrives?"><Hints system={info} /></Panel>
       <Panel title="Or try it first">
         <div class="how"><p>A small shop of four services that sends real OTLP, with an incident every few minutes</p><Copy text={`fastbreak demo --endpoint http://${info?.addresses.grpc ?? '127.0.0.1:4317'}`} label="Copy the demo command" /></div>
       </Panel>

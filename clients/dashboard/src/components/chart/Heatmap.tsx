@@ -11,6 +11,7 @@ import { useLoad } from '../../data/use.ts';
 import { Empty, Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 import { type Cells, cellsOf, depth } from './cells.ts';
+import { HeatTable } from './HeatTable.tsx';
 
 const HEIGHT = 220;
 const LEFT = 60;
@@ -42,11 +43,12 @@ function draw(canvas: HTMLCanvasElement, cells: Cells, cursor: [number, number] 
     if (y % every === 0) context.fillText(Number.isFinite(bound) ? show(bound, 's') : 'more', LEFT - 6, HEIGHT - BOTTOM - (y + 1) * h + 8);
   });
   context.textAlign = 'center';
-  const labels = Math.max(2, Math.floor((width - LEFT) / 110));
-  for (let n = 0; n <= labels; n += 1) {
-    const x = Math.floor((n * (cells.times.length - 1)) / labels);
-    const at = cells.times[x];
-    if (at !== undefined && n < labels) context.fillText(atShort(at).split(', ').at(-1) ?? '', LEFT + (x + 0.5) * w + (n === 0 ? 16 : 0), HEIGHT - 6);
+  const [first, last] = [cells.times[0] ?? 0, cells.times.at(-1) ?? 1];
+  const across = (last - first) / Math.max(Math.floor((width - LEFT) / 90), 1);
+  const between = stepOf({ from: 0, to: across }, 1);
+  for (let at = Math.ceil(first / between) * between; at < last; at += between) {
+    const text = between >= 86_400_000 ? atShort(at).split(', ')[0] : atShort(at).split(', ').at(-1);
+    context.fillText(text ?? '', LEFT + ((at - first) / cells.step) * w, HEIGHT - 6);
   }
   if (!cursor) return;
   context.strokeStyle = colour('--ink');
@@ -71,8 +73,9 @@ export function Heatmap({ title, query }: Props): JSX.Element {
     () => range.value,
   );
   const width = useSignal(0);
+  const isTable = useSignal(false);
   useSignalEffect(() => {
-    void [colours.value, width.value];
+    void [colours.value, width.value, isTable.value];
     const cells = loaded.value.data;
     if (canvas.current && cells) draw(canvas.current, cells, cursor.value);
   });
@@ -83,7 +86,7 @@ export function Heatmap({ title, query }: Props): JSX.Element {
     const watch = new ResizeObserver(() => (width.value = canvas.current?.clientWidth ?? 0));
     watch.observe(canvas.current);
     return () => watch.disconnect();
-  }, [isEmpty]);
+  }, [isEmpty, isTable.value]);
 
   const cellAt = (event: MouseEvent): [number, number] | null => {
     if (!cells) return null;
@@ -109,14 +112,16 @@ export function Heatmap({ title, query }: Props): JSX.Element {
   const low = cells?.bounds[y - 1] ?? 0;
   const readout = cells && at !== undefined ? `${atClock(at)} · ${show(low, 's')} to ${Number.isFinite(cells.bounds[y]) ? show(cells.bounds[y], 's') : 'more'} · ${show(cells.counts[x]?.[y] ?? 0, '')} requests` : '';
   return (
-    <Panel title={title} busy={loading && !isEmpty} wide note={readout || 'stronger is more requests'}>
+    <Panel title={title} busy={loading && !isEmpty} wide note={readout || 'stronger is more requests'}
+      actions={!isEmpty && <button type="button" class="quiet" aria-pressed={isTable.value} onClick={() => (isTable.value = !isTable.value)}>Table</button>}>
       {error && <Problem error={error} />}
       {isEmpty && !error && (
         <div class="plot-empty" style={{ minHeight: `${HEIGHT}px` }}>
           {loading ? <span class="muted">Loading…</span> : <Empty>No histogram of <code>http.server.request.duration</code> came from this service in this time. Exponential histograms and spans have no fixed buckets to draw.</Empty>}
         </div>
       )}
-      {!isEmpty && cells && (
+      {!isEmpty && cells && isTable.value && <HeatTable cells={cells} title={title} height={HEIGHT} />}
+      {!isEmpty && cells && !isTable.value && (
         <>
           <canvas ref={canvas} class="heatmap" tabIndex={0} role="img" style={{ height: `${HEIGHT}px` }}
             aria-label={`${title}: durations from ${show(cells.bounds[0], 's')} over ${cells.times.length} spans of ${cells.step / 1000} s. Arrow keys move the cursor.`}

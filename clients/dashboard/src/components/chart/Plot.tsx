@@ -46,8 +46,11 @@ export function Plot(props: PlotProps): JSX.Element {
   const columns = useRef<Columns>([[]]);
   const cursor = useSignal<number | null>(null);
   const isSpoken = useSignal(false);
+  // What is out of sight is not drawn.
+  const isSeen = useSignal(true);
 
   useSignalEffect(() => {
+    if (!isSeen.value) return;
     const { lines: shown, step } = lines.value;
     void [colours.value, props.threshold?.value, props.bands?.value];
     columns.current = align(shown, step);
@@ -79,8 +82,11 @@ export function Plot(props: PlotProps): JSX.Element {
     if (!host) return;
     const watch = new ResizeObserver(() => plot.current?.setSize({ width: host.clientWidth, height }));
     watch.observe(host);
+    const sight = new IntersectionObserver(([entry]) => (isSeen.value = entry?.isIntersecting ?? true), { rootMargin: '200px' });
+    sight.observe(host);
     return () => {
       watch.disconnect();
+      sight.disconnect();
       plot.current?.destroy();
       plot.current = null;
       props.onReady?.(null);
@@ -101,6 +107,14 @@ export function Plot(props: PlotProps): JSX.Element {
     isSpoken.value = true;
   };
 
+  /** A finger reads values as it moves sideways. */
+  const touch = (event: PointerEvent): void => {
+    const u = plot.current;
+    if (event.pointerType === 'mouse' || !u) return;
+    const over = u.over.getBoundingClientRect();
+    u.setCursor({ left: event.clientX - over.left, top: event.clientY - over.top });
+  };
+
   const index = cursor.value;
   const at = index === null ? null : (columns.current[0][index] ?? null);
   const values = lines.value.lines.map((line, n) => {
@@ -111,7 +125,7 @@ export function Plot(props: PlotProps): JSX.Element {
   return (
     <>
       <div class="plot" ref={box} tabIndex={0} role="img" aria-label={spoken(props)} style={{ height: `${height}px` }}
-        onKeyDown={move} onDblClick={zoomOut} onBlur={() => (isSpoken.value = false)} />
+        onKeyDown={move} onPointerDown={touch} onPointerMove={touch} onDblClick={zoomOut} onBlur={() => (isSpoken.value = false)} />
       <Legend lines={lines.value.lines} values={values} unit={unit} at={at} />
       <p class="sr" aria-live="polite">{readout}</p>
     </>
