@@ -75,6 +75,16 @@ impl Engine {
         self.evaluate(&plan, tier).await
     }
 
+    /// Evaluates `query` at `at`, where a window ends, as if the next had not begun: an open window would count as full.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn at_window_end(&self, query: &str, at: TimeMs) -> Result<Answer, QueryError> {
+        let (tier, width) = self.tier_of(at, 1);
+        let plan = Plan::parse(query, Params::instant(at, at + width.millis(), width), None)?;
+        self.evaluate(&plan, tier).await
+    }
+
     /// Evaluates `query` at each `step` from `start` to `end`.
     ///
     /// # Errors

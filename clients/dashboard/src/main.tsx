@@ -5,14 +5,14 @@ import './styles/shell.css';
 import './styles/parts.css';
 import './styles/pages.css';
 import { App } from './app.tsx';
-import { start } from './data/live.ts';
+import { connect } from './data/live.ts';
 import { followLinks } from './data/url.ts';
 import { startClock } from './data/use.ts';
 
 const root = document.getElementById('app');
 if (root) {
   document.addEventListener('click', followLinks);
-  start();
+  connect();
   startClock();
   render(<App />, root);
 }

@@ -14,14 +14,19 @@ const REASON_BYTES_MAX: usize = 123;
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub(super) enum Request {
-    /// Wants a topic from now on.
-    Subscribe {
-        topic: String,
-        /// What it had before its last socket ended.
-        resume: Option<Resume>,
-    },
-    /// Wants it no longer.
-    Unsubscribe { topic: String },
+    /// Wants these topics too from now on.
+    Subscribe { topics: Vec<Wanted> },
+    /// Wants these no longer.
+    Unsubscribe { topics: Vec<String> },
+}
+
+/// A topic that is wanted.
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    pub(super) topic: String,
+    /// What the client had of it before its last socket ended.
+    pub(super) resume: Option<Resume>,
 }
 
 /// A place to go on from.
@@ -118,15 +123,14 @@ mod tests {
     #[test]
     fn requests_are_read_strictly() {
         let topic = || "ledger".to_owned();
-        assert_eq!(
-            parse(r#"{"op":"subscribe","topic":"ledger"}"#),
-            Ok(Request::Subscribe { topic: topic(), resume: None })
-        );
+        let subscribed = |resume| Ok(Request::Subscribe { topics: vec![Wanted { topic: topic(), resume }] });
+        assert_eq!(parse(r#"{"op":"subscribe","topics":[{"topic":"ledger"}]}"#), subscribed(None));
         let resume = Some(Resume { instance: "a".to_owned(), seq: 7 });
-        let text = r#"{"op":"subscribe","topic":"ledger","resume":{"instance":"a","seq":7}}"#;
-        assert_eq!(parse(text), Ok(Request::Subscribe { topic: topic(), resume }));
-        assert_eq!(parse(r#"{"op":"unsubscribe","topic":"ledger"}"#), Ok(Request::Unsubscribe { topic: topic() }));
-        for bad in ["", "{", "[]", r#"{"op":"shout"}"#, r#"{"op":"subscribe"}"#, r#"{"op":"subscribe","topic":1}"#] {
+        let text = r#"{"op":"subscribe","topics":[{"topic":"ledger","resume":{"instance":"a","seq":7}}]}"#;
+        assert_eq!(parse(text), subscribed(resume));
+        let unsubscribed = Ok(Request::Unsubscribe { topics: vec![topic()] });
+        assert_eq!(parse(r#"{"op":"unsubscribe","topics":["ledger"]}"#), unsubscribed);
+        for bad in ["", "{", "[]", r#"{"op":"shout"}"#, r#"{"op":"subscribe"}"#, r#"{"op":"subscribe","topics":1}"#] {
             assert_eq!(parse(bad).map_err(|ending| ending.code), Err(1008), "{bad}");
         }
         assert_eq!(parse(&" ".repeat(20_000)).map_err(|ending| ending.code), Err(1009));

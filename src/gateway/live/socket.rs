@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::Place;
 use super::feed::Feed;
-use super::protocol::{self, Ending, Rate, Request, Resume};
+use super::protocol::{self, Ending, Rate, Request, Resume, Wanted};
 use super::topic::Topic;
 
 /// Most topics of one client.
@@ -109,19 +109,24 @@ impl Client {
 
     fn answer(&mut self, request: Request) -> Result<(), Ending> {
         match request {
-            Request::Unsubscribe { topic } => self.subscriptions.retain(|one| one.feed.topic() != topic),
-            Request::Subscribe { topic: text, resume } => {
-                let topic: Topic = text.parse().map_err(|()| Ending::policy(format!("unknown topic {text:?}")))?;
-                self.subscriptions.retain(|one| one.feed.topic() != text);
-                if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
-                    return Err(Ending::over_limit(format!("more than {SUBSCRIPTIONS_MAX} subscriptions")));
-                }
-                let live = &self.place.0.live;
-                let feed = live.feed(&topic).ok_or_else(|| Ending::over_limit("too many different topics"))?;
-                let own = |resume: Resume| (resume.instance == live.instance).then_some(resume.seq);
-                self.subscriptions.push(Subscription { feed, seq: resume.and_then(own) });
+            Request::Unsubscribe { topics } => {
+                self.subscriptions.retain(|one| !topics.iter().any(|topic| topic == one.feed.topic()));
+                Ok(())
             }
+            Request::Subscribe { topics } => topics.into_iter().try_for_each(|wanted| self.subscribe(wanted)),
         }
+    }
+
+    fn subscribe(&mut self, Wanted { topic: text, resume }: Wanted) -> Result<(), Ending> {
+        let topic: Topic = text.parse().map_err(|()| Ending::policy(format!("unknown topic {text:?}")))?;
+        self.subscriptions.retain(|one| one.feed.topic() != text);
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(Ending::over_limit(format!("more than {SUBSCRIPTIONS_MAX} subscriptions")));
+        }
+        let live = &self.place.0.live;
+        let feed = live.feed(&topic).ok_or_else(|| Ending::over_limit("too many different topics"))?;
+        let own = |resume: Resume| (resume.instance == live.instance).then_some(resume.seq);
+        self.subscriptions.push(Subscription { feed, seq: resume.and_then(own) });
         Ok(())
     }
 

@@ -60,20 +60,20 @@ impl FromStr for Topic {
 }
 
 impl Topic {
-    /// The items as of the last full window: an open one would count as full.
+    /// The items now; a query's as of the end of the last window.
     pub(super) async fn evaluate(&self, state: &State) -> Result<Items, String> {
-        let (now, window) = (Utc::now().timestamp_millis(), state.facts.window.millis());
-        let at = now - now.rem_euclid(window);
+        let now = Utc::now().timestamp_millis();
         match self {
             Self::Indicators(service) => {
-                let values = current_values(state, at, service.as_deref()).await.map_err(|e| e.to_string())?;
+                let values = current_values(state, now, service.as_deref()).await.map_err(|e| e.to_string())?;
                 let item = |value: Option<f64>, unit| json!({ "value": value, "unit": unit });
                 Ok(values.into_iter().map(|(i, value)| (i.name.to_owned(), item(value, i.unit))).collect())
             }
             Self::Ledger => Ok(ledger::items(state)),
             Self::Alerts => Ok(Items::new()),
             Self::Query(query) => {
-                let answer = state.engine.instant(query, at, None).await.map_err(|e| e.to_string())?;
+                let at = now - now.rem_euclid(state.facts.window.millis());
+                let answer = state.engine.at_window_end(query, at).await.map_err(|e| e.to_string())?;
                 Ok(series(&answer))
             }
         }

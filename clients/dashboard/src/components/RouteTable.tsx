@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import { show } from '../data/format.ts';
 import { queryNow, quoted, type Row as Sample } from '../data/query.ts';
 import { range } from '../data/range.ts';
-import { useLoad } from '../data/use.ts';
+import { useAgain, useLoad } from '../data/use.ts';
 import { Empty, Loading, Problem } from './Empty.tsx';
 import { type Column, Table } from './Table.tsx';
 
@@ -51,6 +51,7 @@ const COLUMNS: Column<Row>[] = [
 
 export function RouteTable({ service }: { service: string }): JSX.Element {
   const loaded = useLoad((signal) => load(service, signal), service, () => range.value);
+  useAgain(loaded, 10_000);
   const { data, error } = loaded.value;
   if (error && !data) return <Problem error={error} again={loaded.again} />;
   if (!data) return <Loading />;

@@ -1,6 +1,6 @@
 // PromQL: over a range, and now.
-import { call } from './fetch.ts';
-import { type Range, stepOf } from './range.ts';
+import { type Answer, call } from './fetch.ts';
+import { type Range, stepOf, windowMs } from './range.ts';
 
 export type Labels = Record<string, string>;
 
@@ -20,11 +20,26 @@ interface Wire {
   data: { resultType: string; result: { metric: Labels; values?: [number, string][]; value?: [number, string] }[] };
 }
 
+const asked = new Map<string, Promise<Answer<Wire>>>();
+
+/** Charts that ask the same at once share the answer. */
+async function shared(path: string, form: Record<string, string>, signal?: AbortSignal): Promise<Answer<Wire>> {
+  const key = Object.values(form).join('\n');
+  const known = asked.get(key) ?? call<Wire>('POST', path, { form }).finally(() => asked.delete(key));
+  asked.set(key, known);
+  const answer = await known;
+  signal?.throwIfAborted();
+  return answer;
+}
+
 export async function queryRange(query: string, range: Range, signal?: AbortSignal, step = stepOf(range)): Promise<Series[]> {
   const start = Math.floor(range.from / step) * step;
-  const form = { query, start: String(start / 1000), end: String(range.to / 1000), step: String(step / 1000) };
+  // An open window counts as full, so the last step is before it.
+  const open = Math.floor(Date.now() / windowMs.peek()) * windowMs.peek();
+  const end = Math.max(Math.min(range.to, open - 1), start);
+  const form = { query, start: String(start / 1000), end: String(end / 1000), step: String(step / 1000) };
   const path = '/prometheus/api/v1/query_range';
-  const { data } = await call<Wire>('POST', path, signal ? { form, signal } : { form });
+  const { data } = await shared(path, form, signal);
   return data.data.result.map(({ metric, values }) => ({
     labels: metric,
     points: (values ?? []).map(([at, value]) => [at * 1000, Number(value)]),

@@ -13,6 +13,8 @@ export const DEFAULT_FROM = 'now-1h';
 /** Moves on while the range ends now. */
 export const now = signal(Date.now());
 export const paused = signal(false);
+/** Width of the server's windows. */
+export const windowMs = signal(10_000);
 
 export const fromText = computed(() => params.value.get('from') ?? DEFAULT_FROM);
 export const toText = computed(() => params.value.get('to') ?? 'now');

@@ -3,7 +3,7 @@ import { type ReadonlySignal, useComputed, useSignal, useSignalEffect } from '@p
 import { useEffect, useMemo } from 'preact/hooks';
 import { ApiError, get, words } from './fetch.ts';
 import { connections, type Items, itemsOf, state, subscribe } from './live.ts';
-import { now, range, refresh } from './range.ts';
+import { isLive, now, range, refresh } from './range.ts';
 
 export interface Loaded<T> {
   data: T | null;
@@ -49,6 +49,14 @@ export function useGet<T>(path: string, every = 0): ReadonlySignal<Loaded<T>> & 
     return () => clearInterval(timer);
   }, [path, every]);
   return loaded;
+}
+
+/** Asks again each `every` ms while the range ends now. */
+export function useAgain(loaded: { again: () => void }, every: number): void {
+  useEffect(() => {
+    const timer = setInterval(() => !document.hidden && isLive.peek() && loaded.again(), every);
+    return () => clearInterval(timer);
+  }, [loaded, every]);
 }
 
 /** The latest items of a topic. */

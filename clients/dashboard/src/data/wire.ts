@@ -11,6 +11,7 @@ export interface Message {
   kind: 'hello' | 'snapshot' | 'delta' | 'failure';
   topic?: string;
   instance?: string;
+  windowSeconds?: number;
   seq?: number;
   at?: number;
   items?: Items;

@@ -11,7 +11,7 @@ import { queryNow, quoted } from '../data/query.ts';
 import { range } from '../data/range.ts';
 import { buckets, errorShare, quantile, rateByStatus, requestRate } from '../data/red.ts';
 import { ago } from '../data/time.ts';
-import { useLoad } from '../data/use.ts';
+import { useAgain, useLoad } from '../data/use.ts';
 
 /** Red is for errors alone. */
 function statusColour(code: string): string {
@@ -32,7 +32,9 @@ function Section({ title, children }: { title: string; children: ComponentChildr
 /** Which metrics the service has sent. */
 function useMetrics(service: string): ReturnType<typeof useLoad<Set<string>>> {
   const query = `count by (__name__) ({__name__=~".+", service_name=${quoted(service)}})`;
-  return useLoad(async (signal) => new Set((await queryNow(query, signal)).map(({ labels }) => labels['__name__'] ?? '')), service, () => range.value);
+  const loaded = useLoad(async (signal) => new Set((await queryNow(query, signal)).map(({ labels }) => labels['__name__'] ?? '')), service, () => range.value);
+  useAgain(loaded, 15_000);
+  return loaded;
 }
 
 export function ServicePage({ name }: { name: string }): JSX.Element {

@@ -7,7 +7,7 @@ import { colour, colours } from '../../data/prefs.ts';
 import { queryRange } from '../../data/query.ts';
 import { range, stepOf, zoomTo } from '../../data/range.ts';
 import { atClock, atShort } from '../../data/time.ts';
-import { useLoad } from '../../data/use.ts';
+import { useAgain, useLoad } from '../../data/use.ts';
 import { Empty, Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 import { type Cells, cellsOf, depth } from './cells.ts';
@@ -45,7 +45,7 @@ function draw(canvas: HTMLCanvasElement, cells: Cells, cursor: [number, number] 
   context.textAlign = 'center';
   const [first, last] = [cells.times[0] ?? 0, cells.times.at(-1) ?? 1];
   const across = (last - first) / Math.max(Math.floor((width - LEFT) / 90), 1);
-  const between = stepOf({ from: 0, to: across }, 1);
+  const between = Math.max(stepOf({ from: 0, to: across }, 1), 60_000);
   for (let at = Math.ceil(first / between) * between; at < last; at += between) {
     const text = between >= 86_400_000 ? atShort(at).split(', ')[0] : atShort(at).split(', ').at(-1);
     context.fillText(text ?? '', LEFT + ((at - first) / cells.step) * w, HEIGHT - 6);
@@ -72,6 +72,7 @@ export function Heatmap({ title, query }: Props): JSX.Element {
     query(0),
     () => range.value,
   );
+  useAgain(loaded, 20_000);
   const width = useSignal(0);
   const isTable = useSignal(false);
   useSignalEffect(() => {

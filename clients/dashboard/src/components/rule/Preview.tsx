@@ -34,7 +34,9 @@ function Handle({ plot, threshold, unit, onMove }: HandleProps): JSX.Element | n
   if (!u || !Number.isFinite(threshold)) return null;
   const most = u.scales['y']?.max ?? 1;
   const drag = (event: PointerEvent): void => {
+    event.preventDefault();
     const handle = event.currentTarget as HTMLElement;
+    handle.focus();
     handle.setPointerCapture(event.pointerId);
     const box = u.over.getBoundingClientRect();
     const { max } = u.scales['y'] ?? {};
