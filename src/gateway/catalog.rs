@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::{State, json};
+use super::{State, typed};
 use crate::model::{Labels, canonical_label_name, prometheus_name};
 use crate::rollup::MetricEntry;
 
@@ -82,7 +82,7 @@ pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -
     let entries = state.engine.metrics().await?;
     let mut metrics: Vec<MetricView> = entries.iter().map(|entry| view(entry)).collect();
     metrics.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(json(&MetricsView { metrics }))
+    Ok(typed(&MetricsView { metrics }))
 }
 
 /// One metric with its labels and their values.
@@ -101,7 +101,7 @@ pub(super) async fn metric(
     let is_meant = |entry: &&Arc<MetricEntry>| *entry.metric.name == *name || prometheus_name(&entry.metric) == name;
     let entry = entries.iter().find(is_meant).ok_or_else(|| Problem::not_found(format!("no metric {name:?}")))?;
     let labels = labels(&state.engine.series_labels(entry));
-    Ok(json(&MetricDetail { metric: view(entry), labels }))
+    Ok(typed(&MetricDetail { metric: view(entry), labels }))
 }
 
 fn labels(series: &[Labels]) -> Vec<LabelView> {

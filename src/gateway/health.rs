@@ -11,7 +11,7 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, json};
+use super::{State, typed};
 
 /// How long the database may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,7 +56,7 @@ pub(super) async fn health(extract::State(state): extract::State<Arc<State>>) ->
         components: ComponentsView { database: if database { "up" } else { "down" }, redis, ingest: "up" },
     };
     let status = if database { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, json(&body)).into_response()
+    (status, typed(&body)).into_response()
 }
 
 /// `GET /livez`: the process answers.
@@ -134,7 +134,7 @@ pub(super) async fn system_info(extract::State(state): extract::State<Arc<State>
     let (resources, identities) = state.ingest.memo_size();
     let (connections_used, connections_max) = state.streams.storage().pool_usage();
     let (facts, streams) = (&state.facts, state.streams.list());
-    json(&SystemView {
+    typed(&SystemView {
         version: env!("CARGO_PKG_VERSION"),
         started_at: facts.started,
         uptime_seconds: (Utc::now() - facts.started).num_seconds(),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
-use super::{State, json};
+use super::{State, typed};
 use crate::model::TimeMs;
 use crate::query::{AnswerValue, INDICATORS, Indicator, QueryError, Sample, indicator};
 
@@ -92,7 +92,7 @@ pub(super) async fn current(
         description: indicator.description,
     };
     let metrics = values.into_iter().map(|(indicator, value)| (indicator.name, view(indicator, value))).collect();
-    Ok(json(&CurrentView { at: iso(at), service: query.service, metrics }))
+    Ok(typed(&CurrentView { at: iso(at), service: query.service, metrics }))
 }
 
 /// Every indicator's value at `at`, where it has one.
@@ -170,5 +170,5 @@ pub(super) async fn history(
         metrics.insert(indicator.name, PointsView { unit: indicator.unit, points });
     }
     let step_seconds = step as f64 / 1000.0;
-    Ok(json(&HistoryView { from: iso(start), to: iso(end), step_seconds, metrics }))
+    Ok(typed(&HistoryView { from: iso(start), to: iso(end), step_seconds, metrics }))
 }

@@ -108,14 +108,14 @@ fn refused_views(state: &State) -> Vec<RefusedView> {
 /// Every service that has series, and what this process had of it.
 #[utoipa::path(get, path = "/api/services", tag = "services", responses((status = 200, body = ServicesView)))]
 pub(super) async fn services(extract::State(state): extract::State<Arc<State>>) -> Response {
-    super::json(&ServicesView { services: service_views(&state) })
+    super::typed(&ServicesView { services: service_views(&state) })
 }
 
 /// What was received since this process started, and what became of it.
 #[utoipa::path(get, path = "/api/ingest/ledger", tag = "ingest", responses((status = 200, body = LedgerView)))]
 pub(super) async fn ledger(extract::State(state): extract::State<Arc<State>>) -> Response {
     let (signals, recently_refused) = (signal_views(&state), refused_views(&state));
-    super::json(&LedgerView { since: state.facts.started, signals, recently_refused })
+    super::typed(&LedgerView { since: state.facts.started, signals, recently_refused })
 }
 
 /// The same for those who watch: `service:<name>`, `signal:<name>`, `refused`.

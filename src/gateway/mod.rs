@@ -129,7 +129,8 @@ impl Gateway {
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+     font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types 'none'";
 
 async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -144,11 +145,16 @@ async fn security_headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// JSON that is not to be kept.
-fn json(value: &impl Serialize) -> Response {
+/// A view as JSON that is not to be kept.
+fn typed(value: &impl Serialize) -> Response {
     let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
     match serde_json::to_string(value) {
         Ok(text) => (headers, text).into_response(),
         Err(error) => Problem::of(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).into_response(),
     }
+}
+
+/// JSON that is not to be kept.
+fn json(value: &serde_json::Value) -> Response {
+    typed(value)
 }

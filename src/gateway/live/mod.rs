@@ -3,6 +3,19 @@
 //! One socket a page. A client subscribes to topics and gets a snapshot of each, then deltas with sequence numbers, and
 //! resumes by the number it had. A topic is evaluated once for all who read it, only while somebody does, and at most once
 //! a second; a client that cannot keep up is not queued for: it gets the latest of what it missed.
+//!
+//! ```text
+//! ◄ {"kind":"hello","instance":"4f…","windowSeconds":10}
+//! ► {"op":"subscribe","topics":[{"topic":"ledger"},{"topic":"query:sum(rate(x[1m]))","resume":{"instance":"4f…","seq":7}}]}
+//! ◄ {"kind":"snapshot","topic":"ledger","seq":9,"at":1795575479000,"items":{"service:shop":{…},"signal:metrics":{…}}}
+//! ◄ {"kind":"delta","topic":"query:…","seq":12,"at":…,"items":{"{\"route\":\"/a\"}":[1795575470000,3.5],"{…}":null}}
+//! ◄ {"kind":"failure","topic":"query:…","seq":13,"detail":"…"}
+//! ► {"op":"unsubscribe","topics":["ledger"]}
+//! ```
+//!
+//! A snapshot replaces what the client has, a delta is put over it, and null takes away. Topics: `indicators`,
+//! `indicators:<service>`, `ledger`, `alerts`, `query:<PromQL>`. Codes that end a socket: 1007 not text, 1008 not
+//! understood or more than 20 messages a second, 1009 more than 16 KiB, 1012 the server leaves, 1013 over 50 topics.
 
 mod drive;
 mod feed;

@@ -151,8 +151,45 @@ test('a rule is edited on one screen: dragged, backtested, saved', async () => {
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('is saved').waitFor();
     await page.getByText('revision 2').waitFor();
+    await page.getByText(/^threshold 300 → /).waitFor();
+    await page.getByRole('button', { name: 'Back to revision 1' }).click();
+    await page.getByText('revision 3').waitFor();
   }
   await isClean(page, wrongs, 'rule');
+  await context.close();
+});
+
+test('an alert is acknowledged from the phone with one touch', async () => {
+  const { page, context, wrongs } = await open(browser, server, { size: 'phone' });
+  await page.goto(`${server.http}/alerts`);
+  await page.getByRole('button', { name: 'Acknowledge High response time' }).tap();
+  await page.getByText('High response time is acknowledged.').waitFor();
+  assert.equal(await page.getByRole('button', { name: /^Acknowledge/ }).count(), 0);
+  await page.getByRole('button', { name: 'Navigation' }).tap();
+  await page.getByRole('link', { name: 'System' }).tap();
+  await page.locator('h1', { hasText: 'System' }).waitFor();
+  await isClean(page, wrongs, 'phone');
+  await context.close();
+});
+
+test('one socket serves all pages, however fast they are changed', async () => {
+  const { page, context, wrongs } = await open(browser, server);
+  const sockets = [];
+  let closed = 0;
+  page.on('websocket', (socket) => {
+    sockets.push(socket);
+    socket.on('close', () => (closed += 1));
+  });
+  await page.goto(`${server.http}/services/storefront`);
+  await page.locator('.live.live').waitFor();
+  for (const keys of ['go', 'gs', 'gm', 'gy', 'go', 'ga', 'go', 'gs', 'go']) for (const key of keys) await page.keyboard.press(key);
+  await page.locator('h1', { hasText: 'Overview' }).waitFor();
+  await settle(page);
+  const frames = [];
+  sockets[0].on('framereceived', ({ payload }) => frames.push(JSON.parse(payload)));
+  await until('what is shown is told again', () => frames.some(({ topic }) => topic?.startsWith('query:')), 25_000);
+  assert.deepEqual([sockets.length, closed], [1, 0]);
+  await isClean(page, wrongs, 'many pages');
   await context.close();
 });
 

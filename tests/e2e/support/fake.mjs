@@ -96,6 +96,8 @@ function answer(state, method, path, body) {
   if (method === 'POST' && path === '/api/silences') return [201, state.silences[state.silences.push({ id: `s${state.silences.length + 1}`, state: 'active', affected: 1, ...body }) - 1]];
   if (path === '/api/silences/preview') return [200, { alerts: state.alerts.filter((one) => body.matchers.every((m) => one.labels[m.name] === m.value)) }];
   if (path.endsWith('/backtest')) return [200, backtest(body)];
+  if (path.endsWith('/revert')) return [200, Object.assign(state.rules[0], { threshold: 300, revision: state.rules[0].revision + 1 })];
+  if (path.endsWith('/revisions')) return [200, [{ revision: 1, rule: rules()[0], origin: 'default', deleted: false, createdAt: minutes(9000) }, ...(state.rules[0].revision > 1 ? [{ revision: 2, rule: state.rules[0], origin: 'api', deleted: false, createdAt: minutes(0) }] : [])]];
   if (path.endsWith('/test')) return [200, { outcome: 'sent', status: 200, detail: 'ok', durationMs: 43 }];
   if (path.endsWith('/resend')) return [202, {}];
   const [silence, one, ack, rule] = [SILENCE, ALERT, ACK, RULE].map((form) => form.exec(path)?.[1]);

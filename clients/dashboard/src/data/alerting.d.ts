@@ -120,5 +120,7 @@ export interface Receiver {
   secrets: Record<string, { set: boolean; last4: string | null }>;
   enabled: boolean;
   origin: string;
+  /** Why it cannot be used. */
+  problem?: string | null;
   lastDelivery: { at: string; outcome: string } | null;
 }

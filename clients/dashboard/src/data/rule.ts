@@ -37,7 +37,7 @@ export function fieldsOf(rule: RuleFields | Rule): RuleFields {
 }
 
 /** Which fields two versions differ in. */
-export function changed(before: RuleFields, after: RuleFields): string[] {
+export function changed(before: RuleFields, after: RuleFields): (keyof RuleFields)[] {
   return EDITED.filter((name) => JSON.stringify(before[name] ?? null) !== JSON.stringify(after[name] ?? null));
 }
 

@@ -46,6 +46,7 @@ function Row({ receiver, again }: { receiver: Receiver; again: () => void }): JS
       <div class="what">
         <a href="#log" onClick={(event) => { event.preventDefault(); set({ receiver: isChosen ? null : receiver.id }); }}>{receiver.id}</a>
         <span class="muted">{receiver.kind}, from {receiver.origin === 'environment' ? 'the environment' : 'the API'} · {settings(receiver)}</span>
+        {receiver.problem && <span class="bad">{receiver.problem}</span>}
         {tested.value && <span class={tested.value.outcome === 'sent' || tested.value.outcome === 'ok' ? 'good' : 'bad'} role="status">{tested.value.outcome}{tested.value.status ? ` ${tested.value.status}` : ''} in {span(tested.value.durationMs)}{tested.value.detail ? `: ${tested.value.detail}` : ''}</span>}
       </div>
       <span class="muted">{last ? `${last.outcome} ${ago(Date.parse(last.at), now.value)}` : 'nothing sent yet'}</span>

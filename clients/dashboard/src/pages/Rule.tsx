@@ -6,6 +6,7 @@ import { Panel } from '../components/Panel.tsx';
 import { Backtest } from '../components/rule/Backtest.tsx';
 import { RuleForm } from '../components/rule/RuleForm.tsx';
 import { RuleHealthLine } from '../components/rule/RuleHealthLine.tsx';
+import { Revisions } from '../components/rule/Revisions.tsx';
 import { Preview } from '../components/rule/Preview.tsx';
 import { tell } from '../components/Toasts.tsx';
 import type { Rule, RuleFields } from '../data/alerts.ts';
@@ -33,7 +34,7 @@ function Editor({ stored, again }: { stored: Stored; again: () => void }): JSX.E
   const failure = useSignal<ApiError | null>(null);
   const isSaving = useSignal(false);
   const lack = useComputed(() => lacks(edited.value));
-  const changes = rule ? changed(fieldsOf(rule), edited.value) : ['new'];
+  const changes: string[] = rule ? changed(fieldsOf(rule), edited.value) : ['new'];
 
   const save = async (): Promise<void> => {
     isSaving.value = true;
@@ -84,6 +85,7 @@ function Editor({ stored, again }: { stored: Stored; again: () => void }): JSX.E
         <div class="stack">
           <Preview rule={edited} />
           <Backtest rule={edited} id={rule?.id ?? 'new'} isEdited={changes.length > 0} />
+          {rule && <Revisions rule={rule} etag={etag} again={again} />}
         </div>
       </div>
     </>
