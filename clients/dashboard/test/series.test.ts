@@ -5,6 +5,7 @@ import { cellsOf } from '../src/components/chart/cells.ts';
 import { align, summary } from '../src/components/chart/align.ts';
 import { build, unitOf } from '../src/data/build.ts';
 import { changed, fieldsOf, idFrom, lacks, newRule, parts } from '../src/data/rule.ts';
+import { textsOf, written } from '../src/data/receivers.ts';
 import { nameOf, quoted } from '../src/data/query.ts';
 
 test('lines with different times share a column of times', () => {
@@ -69,4 +70,12 @@ test('only what was changed is called so, and only what is edited is sent', () =
   assert.equal('thresholds' in fieldsOf(told), true, 'a field that the page does not know is kept');
   assert.equal(lacks(before), 'Give the rule a name.');
   assert.equal(idFrom('  High p95, checkout! '), 'high_p95_checkout');
+});
+
+test('a receiver keeps what the form does not know, and secrets that were not typed', () => {
+  const before = { id: 'm', kind: 'email', settings: { host: 'a', recipients: ['x@y'], tls: 'required' }, secrets: { password: { set: true, last4: null } }, enabled: true, origin: 'api', revision: 1, lastDelivery: null };
+  assert.deepEqual(textsOf(before), { host: 'a', recipients: 'x@y', tls: 'required' });
+  const sent = written('email', { host: 'b', port: '25', recipients: 'x@y, z@y ,' }, before);
+  assert.deepEqual(sent, { settings: { host: 'b', port: 25, recipients: ['x@y', 'z@y'], tls: 'required' }, secrets: {} });
+  assert.deepEqual(written('slack', { webhookUrl: ' https ' }, null), { settings: {}, secrets: { webhookUrl: 'https' } });
 });

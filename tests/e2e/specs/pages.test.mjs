@@ -21,6 +21,8 @@ const PAGES = [
   ['silences', '/silences', 'Silences'],
   ['silence-new', '/silences?new=%7B%22service_name%22%3A%22storefront%22%7D', 'Silences'],
   ['receivers', '/receivers', 'Receivers'],
+  ['receiver-new', '/receivers?edit=new', 'Receivers'],
+  ['receiver-edit', '/receivers?edit=on-call', 'Receivers'],
   ['system', '/system', 'System'],
   ['not-found', '/nothing/here', 'Not found'],
 ];

@@ -52,6 +52,7 @@ export function newState() {
     ],
     receivers: [
       { id: 'email', kind: 'email', settings: { recipients: ['admin@example.com', 'ops@example.com'] }, secrets: { password: { set: true, last4: null } }, enabled: true, origin: 'environment', revision: 1, lastDelivery: { at: minutes(12.8), outcome: 'sent' } },
+      { id: 'on-call', kind: 'pagerduty', settings: {}, secrets: { routingKey: { set: true, last4: '91ab' } }, enabled: true, origin: 'api', revision: 4, lastDelivery: null },
       { id: 'slack', kind: 'slack', settings: {}, secrets: { url: { set: true, last4: 'hook' } }, enabled: true, origin: 'environment', revision: 1, lastDelivery: { at: minutes(3), outcome: 'failed' } },
     ],
     deliveries: [delivery('d1', 'sent', 'email'), delivery('d2', 'dead', 'slack', { attempts: 6 }), delivery('d3', 'queued', 'slack', { nextAttemptAt: minutes(-0.5) })],
@@ -94,6 +95,7 @@ function answer(state, method, path, body) {
   if (method === 'GET' && lists[path]) return [200, lists[path]];
   if (method === 'POST' && path === '/api/alerts/rules') return [201, state.rules[state.rules.push({ ...rules()[0], ...body, origin: 'api', revision: 1, alerts: { pending: 0, firing: 0 } }) - 1]];
   if (method === 'POST' && path === '/api/silences') return [201, state.silences[state.silences.push({ id: `s${state.silences.length + 1}`, state: 'active', affected: 1, ...body }) - 1]];
+  if (method === 'POST' && path === '/api/receivers') return [201, state.receivers[state.receivers.push({ ...body, secrets: {}, origin: 'api', revision: 1, lastDelivery: null }) - 1]];
   if (path === '/api/silences/preview') return [200, { alerts: state.alerts.filter((one) => body.matchers.every((m) => one.labels[m.name] === m.value)) }];
   if (path.endsWith('/backtest')) return [200, backtest(body)];
   if (path.endsWith('/revert')) return [200, Object.assign(state.rules[0], { threshold: 300, revision: state.rules[0].revision + 1 })];

@@ -120,6 +120,7 @@ export interface Receiver {
   secrets: Record<string, { set: boolean; last4: string | null }>;
   enabled: boolean;
   origin: string;
+  revision: number;
   /** Why it cannot be used. */
   problem?: string | null;
   lastDelivery: { at: string; outcome: string } | null;

@@ -4,6 +4,7 @@ import type { JSX } from 'preact';
 import { Deliveries } from '../components/Deliveries.tsx';
 import { Empty, Loading, Missing, Problem } from '../components/Empty.tsx';
 import { Panel } from '../components/Panel.tsx';
+import { ReceiverForm } from '../components/ReceiverForm.tsx';
 import { tell } from '../components/Toasts.tsx';
 import type { Delivery, Receiver } from '../data/alerts.ts';
 import { call, words } from '../data/fetch.ts';
@@ -50,7 +51,8 @@ function Row({ receiver, again }: { receiver: Receiver; again: () => void }): JS
         {tested.value && <span class={tested.value.outcome === 'sent' || tested.value.outcome === 'ok' ? 'good' : 'bad'} role="status">{tested.value.outcome}{tested.value.status ? ` ${tested.value.status}` : ''} in {span(tested.value.durationMs)}{tested.value.detail ? `: ${tested.value.detail}` : ''}</span>}
       </div>
       <span class="muted">{last ? `${last.outcome} ${ago(Date.parse(last.at), now.value)}` : 'nothing sent yet'}</span>
-      <button type="button" disabled={isRunning.value} onClick={() => void test()}>Test</button>
+      {receiver.origin !== 'environment' && <button type="button" class="quiet" aria-label={`Change ${receiver.id}`} onClick={() => set({ edit: receiver.id })}>Change</button>}
+      <button type="button" aria-label={`Test ${receiver.id}`} disabled={isRunning.value} onClick={() => void test()}>Test</button>
     </li>
   );
 }
@@ -72,17 +74,24 @@ function Log(): JSX.Element {
 export function ReceiversPage(): JSX.Element {
   const receivers = useGet<Receiver[]>('/api/receivers', 15_000);
   const { data, error } = receivers.value;
+  const edited = data?.find(({ id }) => id === param('edit')) ?? null;
+  const isOpen = param('edit') === 'new' || edited !== null;
+  const done = (): void => {
+    set({ edit: null }, true);
+    receivers.again();
+  };
   if (error?.isMissing) return <div class="page"><Missing what="Receivers" /></div>;
   return (
     <div class="page">
       {error && <Problem error={error} again={receivers.again} />}
       {!data && !error && <Loading />}
+      {data && isOpen && <Panel title={edited ? `Change ${edited.id}` : 'New receiver'}><ReceiverForm receiver={edited} onDone={done} key={edited?.id ?? 'new'} /></Panel>}
       {data && (
-        <Panel title="Receivers" wide>
+        <Panel title="Receivers" wide actions={!isOpen && <button type="button" class="primary" onClick={() => set({ edit: 'new' })}>New receiver</button>}>
           {data.length > 0 ? <ul class="rows">{data.map((one) => <Row key={one.id} receiver={one} again={receivers.again} />)}</ul> : (
             <Empty>
               <p><b>Nobody is told of alerts yet.</b></p>
-              <p>Set <code>SMTP_HOST</code> and <code>ALERT_EMAIL_RECIPIENTS</code>, <code>SLACK_WEBHOOK_URL</code> or <code>ALERT_WEBHOOK_URL</code> and start the server again, or add one through <code>POST /api/receivers</code>.</p>
+              <p>Set <code>SMTP_HOST</code> and <code>ALERT_EMAIL_RECIPIENTS</code>, <code>SLACK_WEBHOOK_URL</code> or <code>ALERT_WEBHOOK_URL</code> and start the server again, or make one here.</p>
             </Empty>
           )}
         </Panel>
