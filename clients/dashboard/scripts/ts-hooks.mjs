@@ -1,3 +1,4 @@
+// Leaves the types out of what is loaded.
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';

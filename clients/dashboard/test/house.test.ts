@@ -15,6 +15,11 @@ test('no file is longer than 150 lines', () => {
   assert.deepEqual(long, []);
 });
 
+test('every file says what it is', () => {
+  const mute = files.filter((name) => !name.endsWith('schema.d.ts') && !/^(\/\/|\/\*)/.test(read(name)));
+  assert.deepEqual(mute, []);
+});
+
 test('no HTML is made of text, and no code either', () => {
   const banned = /innerHTML|outerHTML|insertAdjacentHTML|dangerouslySetInnerHTML|document\.write|\beval\(|new Function/;
   assert.deepEqual(code.filter((name) => banned.test(read(name))), []);

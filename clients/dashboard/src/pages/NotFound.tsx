@@ -1,3 +1,4 @@
+// An address that means nothing.
 import type { JSX } from 'preact';
 import { Empty } from '../components/Empty.tsx';
 import { href } from '../data/url.ts';

@@ -1,3 +1,4 @@
+// Every service, to be sorted and narrowed.
 import type { JSX } from 'preact';
 import { Filter } from '../components/Filter.tsx';
 import { Panel } from '../components/Panel.tsx';
