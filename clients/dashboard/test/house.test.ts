@@ -1,5 +1,6 @@
 // The rules of this house: small files, no HTML from text, nothing from elsewhere.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -30,4 +31,10 @@ test('only one file asks the server, and nothing is asked of anybody else', () =
   assert.deepEqual(asking.sort(), ['data/fetch.ts', 'data/live.ts']);
   const foreign = files.filter((name) => /https?:\/\/(?!\$\{|127\.0\.0\.1)/.test(read(name)));
   assert.deepEqual(foreign, []);
+});
+
+test('the types are those of the document that the server serves', () => {
+  const here = join(root, '..');
+  const made = execFileSync(join(here, 'node_modules', '.bin', 'openapi-typescript'), ['../openapi.json'], { cwd: here, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  assert.ok(made.trim() === read('data/schema.d.ts').trim(), '`npm run types` makes others');
 });

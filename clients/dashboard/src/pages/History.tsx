@@ -35,7 +35,7 @@ export function HistoryPage(): JSX.Element {
   }, String(hours), () => range.value);
   const { data, error } = first.value;
   const wanted = param('q').toLowerCase();
-  const inRange = (alert: Alert): boolean => !alert.startsAt || Date.parse(alert.startsAt) <= to;
+  const inRange = ({ startsAt, endsAt }: Alert): boolean => (!startsAt || Date.parse(startsAt) <= to) && (!endsAt || Date.parse(endsAt) >= from);
   const shown = [...(data?.alerts ?? []), ...(more.value?.alerts ?? [])].filter((a) => inRange(a) && `${a.ruleName} ${Object.values(a.labels).join(' ')}`.toLowerCase().includes(wanted));
   const next = more.value ? more.value.next : data?.next;
   const acked = shown.flatMap((a) => (a.acknowledged && a.startsAt ? [Date.parse(a.acknowledged.at) - Date.parse(a.startsAt)] : []));
