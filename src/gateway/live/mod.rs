@@ -53,6 +53,8 @@ const TOPICS_MAX: usize = 2_000;
 /// Largest frame from a client; the reader stops a little later, so that its length can be told.
 const FRAME_BYTES_MAX: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+/// What is set aside to read from a client.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Most bytes that wait for a client.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -181,7 +183,9 @@ pub(super) async fn upgrade(
         live.refuse("clients", Problem::of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail))
     })?;
     let upgrade = upgrade.max_message_size(READ_BYTES_MAX).max_frame_size(READ_BYTES_MAX);
-    let upgrade = upgrade.write_buffer_size(0).max_write_buffer_size(2 * WRITE_BYTES_MAX);
+    // The default is 128 KiB, for each of a thousand clients that say little.
+    let upgrade =
+        upgrade.read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0).max_write_buffer_size(2 * WRITE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| socket::serve(socket, place)))
 }
 
