@@ -12,6 +12,10 @@ pub enum ErrorCode {
     Unprocessable,
     /// There is no such thing.
     NotFound,
+    /// Somebody else was first: a stale revision, a name that is taken.
+    Conflict,
+    /// There is one already.
+    AlreadyExists,
     /// Over a limit that the message names.
     LimitExceeded,
     /// It took longer than it may.
@@ -30,6 +34,7 @@ impl ErrorCode {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::Unprocessable | Self::LimitExceeded => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict | Self::AlreadyExists => StatusCode::CONFLICT,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -43,6 +48,8 @@ impl ErrorCode {
             Self::InvalidArgument => Code::InvalidArgument,
             Self::Unprocessable => Code::FailedPrecondition,
             Self::NotFound => Code::NotFound,
+            Self::Conflict => Code::Aborted,
+            Self::AlreadyExists => Code::AlreadyExists,
             Self::LimitExceeded => Code::ResourceExhausted,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Unavailable => Code::Unavailable,
@@ -57,6 +64,8 @@ impl ErrorCode {
             Self::InvalidArgument => "invalid-argument",
             Self::Unprocessable => "unprocessable",
             Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::AlreadyExists => "already-exists",
             Self::LimitExceeded => "limit-exceeded",
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::Unavailable => "unavailable",

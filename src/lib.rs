@@ -31,6 +31,22 @@
 //! 7. [`query::Engine`] reads blocks and cursors in one snapshot, brings the heads up to it, merges the partials, and
 //!    evaluates.
 //!
+//! ## A rule, from a tick to the outbox
+//!
+//! 1. Just after each second of the database's clock, the loop of [`alerting`] reads in one round trip what time it is, which
+//!    replicas live, and whether rules or routes have changed. Rendezvous hashing over the replicas says which rules are ours;
+//!    evaluation times are multiples of a rule's interval, so every replica means the same instants.
+//! 2. State and open alerts of all due rules are read, and all their conditions asked of the engine at once: blocks, cursors
+//!    and heads once for all ([`query::Engine::conditions`]).
+//! 3. `alerting::state::step` moves each alert on: inactive → pending → firing → resolved. It is pure, and backtests and
+//!    tests call it too.
+//! 4. A rule that has something to say writes it in one transaction ([`storage::Storage::evaluation_write`]): first the
+//!    rule's epoch is raised *if it is still the one that was read* (this fences whoever slept), then alerts, transitions,
+//!    and, under the locks of the groups, what `alerting::dispatch` decides is told: rows of the outbox. Rules without
+//!    alerts are moved on together, in one statement.
+//! 5. Waits, cooldowns and escalation steps are times in the group's row; a group that is due is decided on by whichever
+//!    replica locks it first.
+//!
 //! ## Laws
 //!
 //! - *A process never resumes a stream.* It makes a new one at start; whoever lives folds those whose lease has lapsed.
@@ -48,11 +64,11 @@
 //! | 9 | [`cli`]: arguments and exit codes, one file a subcommand |
 //! | 8 | [`app`]: build, run, drain; the private servers · [`config`]: the table of settings |
 //! | 7 | [`gateway`]: JSON API, `/ws`, the embedded dashboard · [`grpc`]: the admin services, one file a service |
-//! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer |
+//! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`alerting`]: rules, alerts, who is told, backtests · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
 //! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
-//! | 2 | [`telemetry`]: logs, `/metrics`, the host · [`live`]: numbered changes for those who watch |
+//! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`live`]: numbered changes for those who watch |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
 //! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words · [`proto`]: generated from `proto/` |
 
@@ -64,7 +80,9 @@ pub mod config;
 pub mod gateway;
 pub mod grpc;
 
+pub mod alerting;
 pub mod ingest;
+pub mod notify;
 
 pub mod query;
 

@@ -6,13 +6,14 @@
 //! flushing or losing Redis changes no answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bb8_redis::RedisConnectionManager;
 use bb8_redis::bb8::Pool;
 use bytes::Bytes;
 use futures::StreamExt;
+use prometheus_client::metrics::counter::Counter;
 pub use redis::RedisError;
 use redis::streams::{StreamId, StreamRangeReply};
 use redis::{AsyncCommands, Client};
@@ -58,7 +59,7 @@ struct Shared {
     seed: u64,
     connected: AtomicBool,
     /// Frames that were left to the journal.
-    left_out: AtomicU64,
+    left_out: Counter,
 }
 
 impl Shared {
@@ -98,21 +99,21 @@ impl Shared {
 
 impl RecentFrames {
     /// For the Redis at `url`, which need not answer yet, and the database whose secret is `seed`.
-    /// `wake` is called when another replica has committed. To be called within the runtime.
+    /// `left_out` counts frames not shared; `wake` is called when another replica has committed. To be called within the runtime.
     ///
     /// # Errors
     /// When the URL is not understood.
-    pub fn open(url: &str, seed: u64, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, RedisError> {
+    pub fn open(
+        url: &str,
+        seed: u64,
+        left_out: Counter,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, RedisError> {
         let pool = Pool::builder()
             .max_size(CONNECTIONS)
             .connection_timeout(ANSWER_WITHIN)
             .build_unchecked(RedisConnectionManager::new(url)?);
-        let shared = Arc::new(Shared {
-            client: Client::open(url)?,
-            seed,
-            connected: AtomicBool::new(false),
-            left_out: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared { client: Client::open(url)?, seed, connected: AtomicBool::new(false), left_out });
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(publish_all(pool.clone(), waiting, Arc::clone(&shared)));
         tokio::spawn(subscribe(Arc::downgrade(&shared), wake));
@@ -123,7 +124,7 @@ impl RecentFrames {
     pub fn publish(&self, stream: i64, seq: i64, frame: Bytes) {
         let fits = frame.len() <= FRAME_BYTES_MAX && self.is_connected();
         if !fits || self.queue.try_send(Published { stream, seq, frame }).is_err() {
-            self.shared.left_out.fetch_add(1, Ordering::Relaxed);
+            self.shared.left_out.inc();
         }
     }
 
@@ -155,12 +156,6 @@ impl RecentFrames {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.connected.load(Ordering::Relaxed)
-    }
-
-    /// Frames that were not shared since the start.
-    #[must_use]
-    pub fn left_out(&self) -> u64 {
-        self.shared.left_out.load(Ordering::Relaxed)
     }
 }
 
@@ -196,7 +191,7 @@ async fn publish_all(pool: Pool<RedisConnectionManager>, mut waiting: mpsc::Rece
             pipe.query_async::<()>(&mut *conn).await.ok()
         };
         if sent.await.is_none() {
-            shared.left_out.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            shared.left_out.inc_by(batch.len() as u64);
         }
         batch.clear();
     }

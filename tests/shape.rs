@@ -9,7 +9,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (9, &["cli"]),
     (8, &["app", "config"]),
     (7, &["gateway", "grpc"]),
-    (6, &["ingest"]),
+    (6, &["ingest", "alerting", "notify"]),
     (5, &["query"]),
     (4, &["rollup"]),
     (3, &["storage", "redis"]),
@@ -35,6 +35,9 @@ const WALLS: &[(&str, &[&str])] = &[
     ("redis", &["redis.rs"]),
     ("opentelemetry_sdk", &["telemetry/otlp.rs", "cli/demo"]),
     ("opentelemetry_otlp", &["telemetry/otlp.rs", "cli/demo"]),
+    ("lettre", &["notify/email"]),
+    ("chacha20poly1305", &["notify/seal.rs"]),
+    ("minijinja", &["notify/template.rs"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 
@@ -42,12 +45,23 @@ const WALLS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "model/",
     "rollup/block/",
+    "alerting/state.rs",
+    "alerting/evaluate.rs",
+    "alerting/dispatch.rs",
+    "alerting/replay.rs",
+    "alerting/routes.rs",
+    "alerting/suppress.rs",
+    "alerting/templates.rs",
+    "alerting/validate.rs",
     "query/samples.rs",
     "query/eval.rs",
     "query/binary.rs",
     "query/aggregate.rs",
     "query/quantile.rs",
     "ingest/json/",
+    "notify/backoff.rs",
+    "notify/words.rs",
+    "notify/chart.rs",
 ];
 
 const LINES_MAX: usize = 500;

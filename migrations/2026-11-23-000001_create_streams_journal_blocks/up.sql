@@ -117,6 +117,11 @@ BEGIN
     IF to_regclass(quote_ident(child)) IS NOT NULL THEN
         RETURN false;
     END IF;
+    -- Two replicas that make the same one at once would both fail.
+    PERFORM pg_advisory_xact_lock(7217, hashtext(p_parent));
+    IF to_regclass(quote_ident(child)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
     EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, p_parent, p_from, p_to);
     EXECUTE format('COMMENT ON TABLE %I IS %L', child, to_char(p_to AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
     RETURN true;

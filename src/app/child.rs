@@ -1,6 +1,6 @@
 //! Child processes that do not outlive us: the few system calls that the standard library lacks.
 
-#![expect(unsafe_code, reason = "prctl, setpgid, kill and getpwnam have no safe form in the standard library")]
+#![expect(unsafe_code, reason = "prctl, setpgid, kill and geteuid have no safe form in the standard library")]
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -14,6 +14,8 @@ pub(super) enum Signal {
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// SIGKILL, for what keeps nothing.
+    Kill,
 }
 
 impl Signal {
@@ -21,13 +23,14 @@ impl Signal {
         match self {
             Self::Interrupt => libc::SIGINT,
             Self::Terminate => libc::SIGTERM,
+            Self::Kill => libc::SIGKILL,
         }
     }
 }
 
-/// Starts `command` in its own process group, so that Ctrl-C reaches only us, and with `at_death` sent to it when the
-/// calling thread ends.
-pub(super) fn spawn(mut command: Command, at_death: Signal) -> io::Result<Child> {
+/// Puts what `command` starts in its own process group, so that Ctrl-C reaches only us, and has `at_death` sent to it when
+/// the thread that starts it ends.
+pub(super) fn end_with_us(command: &mut Command, at_death: Signal) {
     let number = at_death.number();
     // SAFETY: between fork and exec only async-signal-safe calls are made.
     unsafe {
@@ -38,6 +41,11 @@ pub(super) fn spawn(mut command: Command, at_death: Signal) -> io::Result<Child>
             Ok(())
         });
     }
+}
+
+/// Starts `command` so that it ends with us.
+pub(super) fn spawn(mut command: Command, at_death: Signal) -> io::Result<Child> {
+    end_with_us(&mut command, at_death);
     command.spawn()
 }
 
@@ -66,10 +74,15 @@ pub(super) fn is_running(pid: i32, program: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == program)
 }
 
+/// The user that we are.
+pub(super) fn own_uid() -> u32 {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// True when we are root.
 pub(super) fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    own_uid() == 0
 }
 
 /// User and group of `postgres`, or else of `nobody`.

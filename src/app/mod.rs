@@ -5,13 +5,14 @@
 //! servers, within the grace period.
 
 mod child;
+mod directories;
 mod listen;
 mod private;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,15 +21,21 @@ pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
 use listen::{Listener, ListenerMetrics};
 
+use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
-use crate::gateway::{Facts, Gateway};
+use crate::gateway::{Facts, Gateway, Shown};
 use crate::grpc::Rooms;
 use crate::ingest::{Ingest, encode_host};
+use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
 use crate::storage::{self, Storage};
-use crate::telemetry::{HostSampler, Telemetry};
+use crate::telemetry::{HostSampler, Instruments, Pipeline, Telemetry};
 
+/// How long a configured Postgres may take to answer at the start.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long our own telemetry may take to be sent at the end.
+const TELEMETRY_WITHIN: Duration = Duration::from_secs(2);
 /// How often partitions are made and dropped, and memory of what is gone is given back.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(300);
 
@@ -68,7 +75,12 @@ pub struct App {
     private: PrivateServers,
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
+    notifier: Arc<Notifier>,
     gateway: Gateway,
+    alerting: Arc<Alerting>,
+    telemetry: Arc<Telemetry>,
+    /// Our own telemetry's way out.
+    own: Option<Pipeline>,
     /// Ends what takes requests.
     intake: CancellationToken,
     /// Ends the committer, once nothing takes requests.
@@ -90,9 +102,39 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Storage, Option<P
             (postgres.url.clone(), Some(postgres))
         }
     };
-    let connect = storage::Config { connections: config.database_connections, ..storage::Config::new(url) };
-    let storage = Storage::connect(connect).await.context("Postgres cannot be reached")?;
-    Ok((storage, private))
+    Ok((connect(&url, config.database_connections).await?, private))
+}
+
+/// Connects to the Postgres at `url`, which must answer in time.
+///
+/// # Errors
+/// In words for the operator.
+pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Storage> {
+    let config = storage::Config { connections, ..storage::Config::new(url.to_owned()) };
+    let connected = tokio::time::timeout(CONNECT_WITHIN, Storage::connect(config)).await;
+    let told = || format!("Postgres at {} cannot be reached; DATABASE_URL or DB_HOST chooses another", server_of(url));
+    match connected {
+        Ok(connected) => connected.with_context(told),
+        Err(_late) => Err(anyhow!("no answer within {} s", CONNECT_WITHIN.as_secs())).with_context(told),
+    }
+}
+
+/// Host and port of a URL, without what is secret in it.
+fn server_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
+}
+
+/// Migrates in a task of its own: the harness blocks its thread, and ours must see a signal.
+async fn migrate(storage: &Storage) -> anyhow::Result<()> {
+    let own = storage.clone();
+    let applied = tokio::spawn(async move { own.migrate().await }).await?;
+    for migration in applied.context("the database cannot be migrated")? {
+        tracing::info!(migration, "migration applied");
+    }
+    Ok(())
 }
 
 async fn open_redis(config: &Config) -> (Option<String>, Option<PrivateRedis>) {
@@ -120,12 +162,14 @@ impl App {
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&config).await?;
         let (storage, postgres) = open_database(&config).await?;
-        for migration in storage.migrate().await.context("the database cannot be migrated")? {
-            tracing::info!(migration, "migration applied");
-        }
+        migrate(&storage).await?;
         let (redis_url, redis) = open_redis(&config).await;
-        let holder = format!("{}/{}", host_name(), std::process::id());
-        let streams = Arc::new(Streams::open(storage, config.window, holder).await?);
+        let holder = instance_id();
+        let own_url = format!("http://{}", listeners.http.local_addr()?);
+        let dashboard_url = config.public_url.clone().unwrap_or(own_url);
+        let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url.clone());
+        let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
+        let streams = Arc::new(Streams::open(storage, config.window, holder.clone()).await?);
         let commits = CancellationToken::new();
         let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
         let committer = tokio::spawn(committer);
@@ -137,30 +181,54 @@ impl App {
         telemetry.register(|registry| metrics.register(registry));
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
+        telemetry.register(|registry| notifier.metrics.register(registry));
+        let sampled = (Arc::clone(&streams), Arc::clone(&ingest));
+        telemetry.sample_with(move || {
+            sampled.0.sample_gauges();
+            sampled.1.sample_gauges();
+        });
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention));
-        let facts = Facts {
-            http: listeners.http.local_addr()?,
-            grpc: listeners.grpc.local_addr()?,
-            otlp_http: listeners.otlp_http.local_addr()?,
-            private_postgres: postgres.is_some(),
-            window: config.window,
-            started: chrono::Utc::now(),
-            public_url: config.public_url.clone(),
-        };
-        let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, telemetry, facts);
+        let private = PrivateServers { redis, postgres };
+        let facts = facts_of(&config, &listeners, &private)?;
+        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, &holder)));
+        telemetry.register(|registry| alerting.metrics.register(registry));
+        alerting.seed().await.context("the shipped rules cannot be written")?;
+        let gateway = Gateway::new(Shown {
+            streams: Arc::clone(&streams),
+            ingest: Arc::clone(&ingest),
+            engine,
+            telemetry: Arc::clone(&telemetry),
+            alerting: Arc::clone(&alerting),
+            notifier: Arc::clone(&notifier),
+            facts,
+        });
         Ok(Self {
             config,
             listeners,
             metrics,
-            private: PrivateServers { redis, postgres },
+            private,
             streams,
             ingest,
+            notifier,
             gateway,
+            alerting,
+            telemetry,
+            own: None,
             intake: CancellationToken::new(),
             commits,
             background: CancellationToken::new(),
             committer,
         })
+    }
+
+    /// Has our own telemetry sent through `own`, to its end.
+    #[must_use]
+    pub fn with_own_telemetry(mut self, own: Option<Pipeline>) -> Self {
+        if let Some(own) = &own {
+            self.telemetry.register(|registry| own.exports.register(registry));
+        }
+        self.own = own;
+        self
     }
 
     /// The addresses, as the operator needs them.
@@ -181,7 +249,11 @@ impl App {
             mut private,
             streams,
             ingest,
+            notifier,
             gateway,
+            alerting,
+            telemetry,
+            own,
             intake,
             commits,
             background,
@@ -190,10 +262,15 @@ impl App {
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         background_tasks.spawn(gateway.drive_live(background.clone()));
+        // It leaves first, so that another replica takes its rules while we drain.
+        spawn_alerting(&mut background_tasks, &alerting, &intake);
+        let instruments = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
+        instruments.map(|instruments| background_tasks.spawn(instruments));
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
+        let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, &streams));
+        let rooms = Arc::new(rooms(&gateway, &streams, (&notifier, &alerting)));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
@@ -222,6 +299,7 @@ impl App {
             flusher_end.cancel();
             let _ended = flusher.await;
             streams.close_own().await;
+            let _ended = deliveries.await;
         };
         let drained = tokio::time::timeout(config.grace_period, drain).await.is_ok();
         background.cancel();
@@ -230,13 +308,58 @@ impl App {
         drop(private.redis.take());
         drop(private.postgres.take());
         tracing::info!(drained, "stopped");
+        if let Some(own) = own {
+            own.end(TELEMETRY_WITHIN).await;
+        }
         Ok(drained)
     }
 }
 
-fn rooms(gateway: &Gateway, streams: &Arc<Streams>) -> Rooms {
+fn facts_of(config: &Config, listeners: &Listeners, private: &PrivateServers) -> anyhow::Result<Facts> {
+    let (postgres, redis) = (private.postgres.as_ref(), private.redis.as_ref());
+    let pids = [("postgres", postgres.map(PrivatePostgres::pid)), ("redis", redis.map(PrivateRedis::pid))];
+    Ok(Facts {
+        http: listeners.http.local_addr()?,
+        grpc: listeners.grpc.local_addr()?,
+        otlp_http: listeners.otlp_http.local_addr()?,
+        private_postgres: postgres.is_some(),
+        private_servers: pids.into_iter().filter_map(|(name, pid)| Some((name, pid?))).collect(),
+        window: config.window,
+        started: chrono::Utc::now(),
+        public_url: config.public_url.clone(),
+    })
+}
+
+fn alerting_of(
+    config: &Config,
+    streams: &Arc<Streams>,
+    engine: &Arc<Engine>,
+    (dashboard_url, holder): (String, &str),
+) -> Alerting {
+    let settings = alerting::Config {
+        retention_days: i32::try_from(config.retention_alerts.num_days()).unwrap_or(i32::MAX).max(1),
+        ..alerting::Config::new(config.window, dashboard_url)
+    };
+    Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, holder)
+}
+
+fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &CancellationToken) {
+    tasks.spawn(Arc::clone(alerting).run(cancel.clone()));
+    let alerting = Arc::clone(alerting);
+    tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), move || {
+        let alerting = Arc::clone(&alerting);
+        async move {
+            if let Err(error) = alerting.forget_old().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old alerts are not forgotten now");
+            }
+        }
+    }));
+}
+
+fn rooms(gateway: &Gateway, streams: &Arc<Streams>, tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
-    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams) }
+    let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
+    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), notifier, alerting }
 }
 
 fn spawn_background(
@@ -260,10 +383,16 @@ fn spawn_background(
         }
     }));
     let retention = config.retention;
-    tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), {
+    let house = {
         let (streams, ingest) = (Arc::clone(streams), Arc::clone(ingest));
         move || keep_house(Arc::clone(&streams), Arc::clone(&ingest), retention)
-    }));
+    };
+    let c = cancel.clone();
+    tasks.spawn(async move {
+        // At once too: a server that never runs for long keeps its house as well.
+        house().await;
+        every(HOUSEKEEPING_EVERY, c, house).await;
+    });
     let window = Duration::from_secs(u64::from(config.window.seconds()));
     let (ingest, cancel) = (Arc::clone(ingest), cancel.clone());
     tasks.spawn(sample_host(ingest, window, cancel));
@@ -316,7 +445,24 @@ async fn sample_host(ingest: Arc<Ingest>, period: Duration, cancel: Cancellation
     }
 }
 
+/// Names this process: in lease rows, and as the `service.instance.id` of our own telemetry.
+#[must_use]
+pub fn instance_id() -> String {
+    format!("{}/{}", host_name(), std::process::id())
+}
+
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server_of;
+
+    #[test]
+    fn a_server_is_named_without_its_secrets() {
+        assert_eq!(server_of("postgres://user:p@ss@db.example:5432/name?password=x"), "db.example:5432");
+        assert_eq!(server_of("postgres://db"), "db");
+    }
 }

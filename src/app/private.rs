@@ -4,22 +4,21 @@
 //! still on its way out. As root, both run as an unprivileged user: Postgres refuses to run as root.
 
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::child;
+use super::directories::{Directories, User, files, keep_for};
 
 /// How long a server may take to start, to stop, or to leave after its parent was killed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Longest path of a unix socket that every kernel takes.
-const SOCKET_PATH_MAX: usize = 100;
-/// Data directories that servers make are for their user alone.
-const ONLY_OWNER: u32 = 0o700;
+/// How long the helpers of a killed Postgres may take to leave.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+/// Beginning of the names of clusters in the making.
+const BESIDE: &str = "postgres.new-";
 
 /// Why a private server is not there.
 #[derive(Debug, thiserror::Error)]
@@ -61,72 +60,6 @@ pub enum PrivateError {
     },
 }
 
-/// The user that private servers run as: ourselves, or an unprivileged one when we are root.
-#[derive(Clone, Copy, Debug)]
-struct User(Option<(u32, u32)>);
-
-impl User {
-    fn find() -> Self {
-        Self(child::is_root().then(|| child::unprivileged_user().unwrap_or((65_534, 65_534))))
-    }
-
-    fn own(self, path: &Path) -> Result<(), PrivateError> {
-        let Some((uid, gid)) = self.0 else { return Ok(()) };
-        chown(path, Some(uid), Some(gid)).map_err(files(path))
-    }
-
-    fn command(self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.stdin(Stdio::null()).current_dir("/");
-        if let Some((uid, gid)) = self.0 {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-}
-
-fn files(path: &Path) -> impl Fn(io::Error) -> PrivateError {
-    let what = format!("{} cannot be used", path.display());
-    move |source| PrivateError::Files { what: what.clone(), source }
-}
-
-/// A directory for one server, owned by its user, and a short one for its socket.
-fn directories(data_dir: &Path, name: &str, user: User) -> Result<(PathBuf, PathBuf), PrivateError> {
-    std::fs::create_dir_all(data_dir).map_err(files(data_dir))?;
-    let data_dir = data_dir.canonicalize().map_err(files(data_dir))?;
-    let own = data_dir.join(name);
-    let run = data_dir.join("run");
-    let run = if run.as_os_str().len() + 24 > SOCKET_PATH_MAX {
-        let hash = xxhash_rust::xxh3::xxh3_64(data_dir.as_os_str().as_encoded_bytes());
-        std::env::temp_dir().join(format!("fastbreak-{hash:016x}"))
-    } else {
-        run
-    };
-    for directory in [&own, &run] {
-        std::fs::create_dir_all(directory).map_err(files(directory))?;
-        user.own(directory)?;
-    }
-    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(ONLY_OWNER)).map_err(files(&own))?;
-    check_reachable(&data_dir, user)?;
-    Ok((own, run))
-}
-
-/// Another user must be able to walk down to the data directory.
-fn check_reachable(data_dir: &Path, user: User) -> Result<(), PrivateError> {
-    if user.0.is_none() {
-        return Ok(());
-    }
-    for parent in data_dir.ancestors() {
-        let mode = std::fs::metadata(parent).map_err(files(parent))?.permissions().mode();
-        if mode & 0o001 == 0 {
-            let what =
-                format!("{} is closed to the user that Postgres runs as; choose another data_dir", parent.display());
-            return Err(PrivateError::Files { what, source: io::ErrorKind::PermissionDenied.into() });
-        }
-    }
-    Ok(())
-}
-
 /// A running private Postgres.
 pub struct PrivatePostgres {
     child: Child,
@@ -141,31 +74,31 @@ impl PrivatePostgres {
     /// See [`PrivateError`].
     pub async fn start(data_dir: &Path) -> Result<Self, PrivateError> {
         let user = User::find();
-        let (data, run) = directories(data_dir, "postgres", user)?;
+        let Directories { base, own: data, run } = Directories::make(data_dir, "postgres", user)?;
         let bin = postgres_bin().ok_or(PrivateError::Missing {
             program: "postgres",
             package: "postgresql",
             setting: "DATABASE_URL",
         })?;
         if !data.join("PG_VERSION").exists() {
-            init_cluster(&bin, &data, user)?;
+            init_cluster(&bin, &base, &data, user).await?;
         }
         wait_for_leaver(&data.join("postmaster.pid"), "postgres").await?;
-        let log = std::fs::File::options().create(true).append(true).open(data_dir.join("postgres.log"));
-        let log = log.map_err(files(&data_dir.join("postgres.log")))?;
-        let mut command = user.command(&bin.join("postgres"));
-        command.arg("-D").arg(&data).arg("-k").arg(&run);
-        command.args(["-c", "listen_addresses=", "-c", "max_wal_size=2GB", "-c", "checkpoint_timeout=15min"]);
-        command.args(["-c", "wal_compression=on", "-c", "shared_buffers=256MB", "-c", "max_connections=64"]);
-        command.stdout(log.try_clone().map_err(files(data_dir))?).stderr(log);
-        let mut child = child::spawn(command, child::Signal::Interrupt).map_err(files(&bin.join("postgres")))?;
         let host = run.to_string_lossy().replace('/', "%2F");
         let url = |database: &str| format!("postgres://fastbreak@{host}/{database}");
-        if let Err(error) = create_database(&url("postgres"), &mut child).await {
-            child::stop(&mut child, child::Signal::Interrupt, PATIENCE);
-            return Err(error);
+        let began = Instant::now();
+        loop {
+            // It is stopped whenever this is dropped, also when nobody waits for the rest any more.
+            let child = launch(&bin, (&base, &data, &run), user)?;
+            let mut postgres = Self { child, url: url("fastbreak") };
+            match create_database(&url("postgres"), &mut postgres.child).await {
+                Ok(()) => return Ok(postgres),
+                // Of one that was killed, helpers may be on their way out and hold its memory.
+                Err(PrivateError::Failed { .. }) if began.elapsed() < LEAVE_WITHIN => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(Self { child, url: url("fastbreak") })
     }
 
     /// Stops it: open transactions are rolled back, everything committed is kept.
@@ -206,17 +139,43 @@ fn find_on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|candidate| candidate.is_file())
 }
 
-fn init_cluster(bin: &Path, data: &Path, user: User) -> Result<(), PrivateError> {
+/// Starts the server on the cluster at `data`.
+fn launch(bin: &Path, (base, data, run): (&Path, &Path, &Path), user: User) -> Result<Child, PrivateError> {
+    let log = base.join("postgres.log");
+    let log = std::fs::File::options().create(true).append(true).open(&log).map_err(files(&log))?;
+    let mut command = user.command(&bin.join("postgres"));
+    command.arg("-D").arg(data).arg("-k").arg(run);
+    command.args(["-c", "listen_addresses=", "-c", "max_wal_size=2GB", "-c", "checkpoint_timeout=15min"]);
+    command.args(["-c", "wal_compression=on", "-c", "shared_buffers=256MB", "-c", "max_connections=64"]);
+    command.args(["-c", "unix_socket_permissions=0700"]);
+    command.stdout(log.try_clone().map_err(files(base))?).stderr(log);
+    child::spawn(command, child::Signal::Interrupt).map_err(files(&bin.join("postgres")))
+}
+
+/// Makes the cluster beside its place and moves it there once it is whole: what is killed half-way leaves nothing that a
+/// later start would take for a cluster.
+async fn init_cluster(bin: &Path, base: &Path, data: &Path, user: User) -> Result<(), PrivateError> {
     tracing::info!(directory = %data.display(), "making a private Postgres cluster");
+    for entry in std::fs::read_dir(base).map_err(files(base))?.filter_map(Result::ok) {
+        if entry.file_name().as_encoded_bytes().starts_with(BESIDE.as_bytes()) {
+            // Not in the way: the new one has another name.
+            let _left = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let beside = base.join(format!("{BESIDE}{}", std::process::id()));
+    keep_for(user, &beside)?;
     let program = bin.join("initdb");
     let mut command = user.command(&program);
-    command.arg("-D").arg(data).args(["-U", "fastbreak", "--auth=trust", "--encoding=UTF8", "--no-locale"]);
-    let output = command.output().map_err(files(&program))?;
-    if output.status.success() {
-        return Ok(());
+    command.arg("-D").arg(&beside).args(["-U", "fastbreak", "--auth=trust", "--encoding=UTF8", "--no-locale"]);
+    child::end_with_us(&mut command, child::Signal::Kill);
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await.map_err(files(&program))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(PrivateError::Failed { program: "initdb", said });
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(PrivateError::Failed { program: "initdb", said })
+    std::fs::rename(&beside, data).map_err(files(data))?;
+    // Postgres has synced the files; their place must outlive a power cut too.
+    std::fs::File::open(base).and_then(|base| base.sync_all()).map_err(files(base))
 }
 
 /// Waits while the process named in a pid file, left by one that was killed, is still leaving.
@@ -283,7 +242,7 @@ impl PrivateRedis {
             package: "redis-server",
             setting: "REDIS_URL",
         })?;
-        let (data, run) = directories(data_dir, "redis", user)?;
+        let Directories { own: data, run, .. } = Directories::make(data_dir, "redis", user)?;
         wait_for_leaver(&data.join("redis.pid"), "redis-server").await?;
         let socket = run.join("redis.sock");
         // A socket left by one that was killed would be taken for an answer.
@@ -292,22 +251,28 @@ impl PrivateRedis {
         }
         let mut command = user.command(&program);
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--maxmemory", "256mb"]);
-        command.args(["--maxmemory-policy", "allkeys-lru", "--logfile", ""]);
+        command.args(["--maxmemory-policy", "allkeys-lru", "--logfile", "", "--unixsocketperm", "700"]);
         command.arg("--unixsocket").arg(&socket).arg("--dir").arg(&data).arg("--pidfile").arg(data.join("redis.pid"));
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = child::spawn(command, child::Signal::Terminate).map_err(files(&program))?;
+        let child = child::spawn(command, child::Signal::Terminate).map_err(files(&program))?;
+        let mut redis = Self { child, url: format!("redis+unix://{}", socket.display()) };
         let began = Instant::now();
         while tokio::net::UnixStream::connect(&socket).await.is_err() {
-            if let Ok(Some(status)) = child.try_wait() {
+            if let Ok(Some(status)) = redis.child.try_wait() {
                 return Err(PrivateError::Failed { program: "redis-server", said: format!("it ended with {status}") });
             }
             if began.elapsed() > PATIENCE {
-                child::stop(&mut child, child::Signal::Terminate, PATIENCE);
                 return Err(PrivateError::Late { program: "redis-server", what: "answer" });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(Self { child, url: format!("redis+unix://{}", socket.display()) })
+        Ok(redis)
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Stops it.

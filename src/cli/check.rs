@@ -1,11 +1,16 @@
 //! `fastbreak check`: the configuration as the server would read it, and whether what it names answers.
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
 
 use super::{ConfigArgs, EXIT_CONFIG, complain, print};
+use crate::app::connect;
 use crate::config::{Backend, Config, SETTINGS};
-use crate::storage::{self, Storage};
 
+/// How long Redis may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// A check failed.
 const EXIT_FAILED: u8 = 3;
 
@@ -43,7 +48,7 @@ pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
 
 async fn check_database(config: &Config) -> anyhow::Result<String> {
     let Backend::Url(url) = &config.database else { return Ok("private, started by serve".to_owned()) };
-    let storage = Storage::connect(storage::Config::new(url.clone())).await?;
+    let storage = connect(url, config.database_connections).await?;
     Ok(format!("Postgres {}", storage.server_version().await?))
 }
 
@@ -52,7 +57,8 @@ async fn check_redis(config: &Config) -> anyhow::Result<String> {
         Backend::Off => Ok("off".to_owned()),
         Backend::Private => Ok("private, started by serve".to_owned()),
         Backend::Url(url) => {
-            crate::redis::ping(url).await?;
+            let answer = tokio::time::timeout(ANSWER_WITHIN, crate::redis::ping(url)).await;
+            answer.with_context(|| format!("no answer within {} s", ANSWER_WITHIN.as_secs()))??;
             Ok("answers".to_owned())
         }
     }

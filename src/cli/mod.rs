@@ -1,25 +1,33 @@
 //! The command line: arguments and exit codes; one file a subcommand.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-//! 3 a check failed, 78 bad configuration.
+//! 3 a check failed or something fires, 78 bad configuration.
 
+mod alerts;
 mod check;
 mod demo;
+mod notify;
 mod query;
+mod rules;
 mod send;
 mod serve;
+mod server;
+mod silences;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, LogFormat, Resolved, SETTINGS, load};
-use crate::telemetry::{LogStyle, init};
+use crate::telemetry::{LogStyle, Pipeline, init};
 
 /// `EX_CONFIG` of `sysexits.h`.
 const EXIT_CONFIG: u8 = 78;
+/// How long threads may take to end once the work is done.
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Parser)]
 #[command(name = "fastbreak", version, about = "Takes OTLP metrics and traces in, and answers PromQL over them", long_about = None)]
@@ -44,6 +52,14 @@ enum Command {
     Send(send::SendArgs),
     /// Evaluate a PromQL query or indicator on a running server
     Query(query::QueryArgs),
+    /// Receivers of notifications
+    Notify(notify::NotifyArgs),
+    /// Rules: files of them, what they would change, what they would have done
+    Rules(rules::RulesArgs),
+    /// Alerts: what is open, what was, who took it, and why
+    Alerts(alerts::AlertsArgs),
+    /// Silences: make, list and end them
+    Silences(silences::SilencesArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -71,7 +87,7 @@ impl ConfigArgs {
         if self.insecure_no_auth {
             flags.push("insecure_no_auth=true".to_owned());
         }
-        load(&flags, &std::env::vars().collect::<Vec<_>>(), self.config.as_deref())
+        load(&flags, &std::env::vars_os().collect::<Vec<_>>(), self.config.as_deref())
     }
 
     fn read(&self) -> Result<Config, ConfigErrors> {
@@ -85,6 +101,10 @@ fn settings_help() -> String {
         let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
         out.push_str(&format!("  {:<24} {:<32} {}{default}\n", setting.key, setting.variable, setting.help));
     }
+    out.push_str(
+        "\nSecrets also come from the file named by <variable>_FILE, which not everybody may read.\n\
+         Our own telemetry goes where OTEL_EXPORTER_OTLP_ENDPOINT says; the other OTEL_ variables are honoured too.\n",
+    );
     out
 }
 
@@ -117,6 +137,10 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => run(demo::run(args)),
         Command::Send(args) => run(send::run(args)),
         Command::Query(args) => run(query::run(args)),
+        Command::Notify(args) => run(notify::run(args)),
+        Command::Rules(args) => run(rules::run(args)),
+        Command::Alerts(args) => run(alerts::run(args)),
+        Command::Silences(args) => run(silences::run(args)),
     }
 }
 
@@ -125,16 +149,18 @@ fn with_config<F: Future<Output = anyhow::Result<ExitCode>>>(
     work: impl FnOnce(Config) -> F,
 ) -> ExitCode {
     match args.read() {
-        Ok(config) => {
-            let style = if config.log_format == LogFormat::Json { LogStyle::Json } else { LogStyle::Text };
-            init(style, &config.log_filter);
-            run(work(config))
-        }
+        Ok(config) => run(work(config)),
         Err(errors) => {
             complain(&format!("fastbreak: the configuration has mistakes:\n{errors}"));
             ExitCode::from(EXIT_CONFIG)
         }
     }
+}
+
+/// Starts log lines, and the spans that go out through `own`.
+fn start_logs(config: &Config, own: Option<&Pipeline>) {
+    let style = if config.log_format == LogFormat::Json { LogStyle::Json } else { LogStyle::Text };
+    init(style, &config.log_filter, own);
 }
 
 /// Runs `work` on the main thread: children that are to die with us are bound to the thread that started them.
@@ -146,10 +172,13 @@ fn run(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(work).unwrap_or_else(|error| {
+    let code = runtime.block_on(work).unwrap_or_else(|error| {
         complain(&format!("fastbreak: {error:#}"));
         ExitCode::FAILURE
-    })
+    });
+    // What is still at work by now waits for something that does not answer.
+    runtime.shutdown_timeout(LEAVE_WITHIN);
+    code
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! `fastbreak serve` and `fastbreak migrate`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::print;
-use crate::app::{App, open_database};
+use super::{EXIT_CONFIG, complain, print, start_logs};
+use crate::app::{App, instance_id, open_database};
 use crate::config::Config;
 use crate::gateway::Facts;
+use crate::telemetry::Pipeline;
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -19,12 +21,34 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     };
     let grace = config.grace_period;
-    let app = App::build(config).await?;
+    tokio::pin!(stop);
+    let own = match Pipeline::own(&instance_id()) {
+        Ok(own) => own,
+        Err(error) => {
+            complain(&format!("fastbreak: the OTEL_ variables have a mistake: {error}"));
+            return Ok(ExitCode::from(EXIT_CONFIG));
+        }
+    };
+    start_logs(&config, own.as_ref());
+    let built = tokio::select! {
+        built = App::build(config) => Some(built),
+        // What was started ends with what was built of it.
+        () = &mut stop => None,
+    };
+    let app = match built {
+        Some(Ok(app)) => app.with_own_telemetry(own),
+        unbuilt => {
+            if let Some(own) = own {
+                own.end(Duration::ZERO).await;
+            }
+            return unbuilt.map_or(Ok(ExitCode::SUCCESS), |built| built.map(|_app| ExitCode::FAILURE));
+        }
+    };
     print(&banner(app.facts()));
     if app.run(stop).await? {
         return Ok(ExitCode::SUCCESS);
     }
-    super::complain(&format!(
+    complain(&format!(
         "fastbreak: the drain took longer than {} s; what was not flushed is in the journal",
         grace.as_secs()
     ));
@@ -53,6 +77,7 @@ fn banner(facts: &Facts) -> String {
 
 /// Applies migrations.
 pub(super) async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
+    start_logs(&config, None);
     let (storage, _private) = open_database(&config).await?;
     let applied = storage.migrate().await?;
     for migration in &applied {

@@ -1,10 +1,18 @@
 //! Resolving: every source is read, the strongest wins, and where a value came from is remembered.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::settings::{SETTINGS, Setting};
+
+/// Longest secret that a `*_FILE` may hold.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// Permission bits of those who are neither the owner nor of the group.
+const EVERYBODY: u32 = 0o007;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +64,7 @@ pub struct Resolved {
 
 /// Resolves the settings from `flags` (`key=value`), `environment` and the file: the one given, or `fastbreak.toml` here
 /// or under /etc/fastbreak where there is one.
-pub fn load(flags: &[String], environment: &[(String, String)], file: Option<&Path>) -> Resolved {
+pub fn load(flags: &[String], environment: &[(OsString, OsString)], file: Option<&Path>) -> Resolved {
     let mut resolved = Resolved::default();
     for setting in SETTINGS {
         resolved.values.insert(setting.key, (setting.default.to_owned(), Origin::Default));
@@ -124,32 +132,60 @@ fn from_file(path: &Path, resolved: &mut Resolved) {
     }
 }
 
-fn from_environment(environment: &[(String, String)], resolved: &mut Resolved) {
+fn from_environment(environment: &[(OsString, OsString)], resolved: &mut Resolved) {
+    let given = |wanted: &str| environment.iter().any(|(name, value)| name == wanted && !value.is_empty());
     for (name, value) in environment {
-        let origin = || Origin::Environment(name.clone());
+        let Some(name) = name.to_str() else { continue };
+        let origin = Origin::Environment(name.to_owned());
         let file_of = name.strip_suffix("_FILE").and_then(by_variable).filter(|setting| setting.secret);
-        if let Some(setting) = by_variable(name) {
-            resolved.values.insert(setting.key, (value.clone(), origin()));
-        } else if let Some(setting) = file_of {
-            match std::fs::read_to_string(value) {
-                Ok(text) => {
-                    resolved.values.insert(setting.key, (text.trim_end().to_owned(), origin()));
-                }
-                Err(error) => {
-                    resolved
-                        .problems
-                        .push(Problem { origin: origin(), what: format!("{value:?} cannot be read: {error}") });
-                }
+        let found = match (by_variable(name), file_of) {
+            // As most programs do: set to nothing is not set.
+            (Some(_), _) | (_, Some(_)) if value.is_empty() => continue,
+            (Some(setting), _) => text(value).map(|value| (setting.key, value)),
+            (None, Some(setting)) if given(setting.variable) => {
+                Err(format!("{} is set too; one of them must go", setting.variable))
             }
-        } else if name == "DEBUG" && value.split(',').any(|part| part.trim().starts_with("fastbreak")) {
-            let given = environment.iter().any(|(name, _)| name == "RUST_LOG");
-            if !given {
-                resolved.values.insert("log_filter", ("info,fastbreak=debug".to_owned(), origin()));
+            (None, Some(setting)) => secret_in(Path::new(value)).map(|value| (setting.key, value)),
+            (None, None) if name == "DEBUG" && !given("RUST_LOG") && debugs_us(value) => {
+                Ok(("log_filter", "info,fastbreak=debug".to_owned()))
             }
-        } else if name.starts_with("FASTBREAK_") {
-            let hint = nearest(name, SETTINGS.iter().map(|setting| setting.variable));
-            resolved.problems.push(Problem { origin: origin(), what: format!("unknown variable{hint}") });
+            (None, None) if name.starts_with("FASTBREAK_") => {
+                let hint = nearest(name, SETTINGS.iter().map(|setting| setting.variable));
+                Err(format!("unknown variable{hint}"))
+            }
+            (None, None) => continue,
+        };
+        match found {
+            Ok((key, value)) => _ = resolved.values.insert(key, (value, origin)),
+            Err(what) => resolved.problems.push(Problem { origin, what }),
         }
+    }
+}
+
+fn text(value: &OsStr) -> Result<String, String> {
+    value.to_str().map(ToOwned::to_owned).ok_or_else(|| "the value is not UTF-8".to_owned())
+}
+
+fn debugs_us(value: &OsStr) -> bool {
+    value.to_string_lossy().split(',').any(|part| part.trim().starts_with("fastbreak"))
+}
+
+/// The content of a secret's file, which not everybody may read.
+fn secret_in(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & EVERYBODY != 0 {
+        let mode = mode & 0o777;
+        return Err(format!("{shown} is open to everybody (mode {mode:03o}); `chmod o= {shown}` closes it"));
+    }
+    let mut secret = String::new();
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut secret).map_err(unreadable)?;
+    match secret.trim_end() {
+        "" => Err(format!("{shown} is empty")),
+        _ if secret.len() as u64 > SECRET_BYTES_MAX => Err(format!("{shown} is longer than {SECRET_BYTES_MAX} bytes")),
+        secret => Ok(secret.to_owned()),
     }
 }
 

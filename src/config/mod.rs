@@ -4,9 +4,11 @@
 //! into the `Config` structs of the modules below and reports every mistake of all of it at once.
 
 mod load;
+mod notify;
 mod settings;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,7 +21,29 @@ pub use settings::{SETTINGS, Setting};
 use crate::ingest::{Limits, SeriesCaps};
 use crate::model::Width;
 use crate::storage::Retention;
+use crate::telemetry::check_filter;
 use load::Problem;
+
+/// Connections to Postgres: one would let a query hold up a commit.
+const CONNECTIONS: RangeInclusive<u32> = 2..=1_000;
+/// Open sockets of a listener.
+const SOCKETS: RangeInclusive<usize> = 1..=1_000_000;
+/// Streams of one connection.
+const STREAMS: RangeInclusive<u32> = 1..=10_000;
+/// Series under a cap.
+const SERIES: RangeInclusive<u32> = 1..=100_000_000;
+/// Ports to connect to.
+const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
+/// Bytes of a body, and of all bodies in flight.
+const BODY_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 30;
+const IN_FLIGHT_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 40;
+/// The journal of an hour must fit into memory, and a checkpoint costs a transaction.
+const CHECKPOINT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+/// Waits for a sender, or for the drain.
+const BODY_WAIT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+/// From a block's span to a century.
+const RETENTION: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(100 * 31_557_600);
 
 /// Which Postgres or Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +78,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Dashboard, JSON API, `/metrics`.
     pub http_addr: SocketAddr,
-    /// Where browsers find the dashboard when a proxy stands before it.
+    /// Where people reach the dashboard, when that is not the address it listens on.
     pub public_url: Option<String>,
     /// OTLP/gRPC and admin services.
     pub grpc_addr: SocketAddr,
@@ -68,8 +92,12 @@ pub struct Config {
     pub ingest: crate::ingest::Config,
     /// How long each tier lives.
     pub retention: Retention,
+    /// How long alerts, transitions and decisions live.
+    pub retention_alerts: TimeDelta,
     /// Limits of each listener.
     pub connections: ConnectionLimits,
+    /// Notifications out.
+    pub notify: crate::notify::Config,
     /// How long a drain may take.
     pub grace_period: Duration,
     /// Log lines.
@@ -103,7 +131,7 @@ impl Config {
         let mut read = Reader { resolved, problems: resolved.problems.clone() };
         let config = Self {
             database: database(&mut read),
-            database_connections: read.parse("database_connections", "a number"),
+            database_connections: read.number("database_connections", CONNECTIONS),
             redis: redis(&mut read),
             data_dir: PathBuf::from(read.text("data_dir")),
             http_addr: http_addr(&mut read),
@@ -111,17 +139,19 @@ impl Config {
             grpc_addr: read.parse_addr("grpc_addr"),
             otlp_http_addr: read.parse_addr("otlp_http_addr"),
             window: window(&mut read),
-            checkpoint: read.duration("checkpoint"),
+            checkpoint: read.duration_in("checkpoint", CHECKPOINT),
             ingest: ingest(&mut read),
             retention: retention(&mut read),
+            retention_alerts: read.retention("retention_alerts"),
             connections: ConnectionLimits {
-                connections: read.parse("max_connections", "a number"),
-                per_address: read.parse("max_connections_per_address", "a number"),
-                streams: read.parse("max_streams", "a number"),
+                connections: read.number("max_connections", SOCKETS),
+                per_address: read.number("max_connections_per_address", SOCKETS),
+                streams: read.number("max_streams", STREAMS),
             },
-            grace_period: read.duration("grace_period"),
+            notify: notify::read(&mut read),
+            grace_period: read.duration_in("grace_period", GRACE),
             log_format: log_format(&mut read),
-            log_filter: read.text("log_filter"),
+            log_filter: log_filter(&mut read),
         };
         check_addresses(&mut read, &config);
         if read.problems.is_empty() { Ok(config) } else { Err(ConfigErrors(read.problems)) }
@@ -147,12 +177,13 @@ impl Reader<'_> {
         self.problems.push(Problem { origin, what });
     }
 
-    /// A parsed value; a placeholder when it is bad, which is never used since the problem is reported.
-    fn parse<T: FromStr + Default>(&mut self, key: &str, expected: &str) -> T {
+    /// A number within `range`; its start when it is bad, which is never used since the problem is reported.
+    fn number<T: FromStr + PartialOrd + Copy + std::fmt::Display>(&mut self, key: &str, range: RangeInclusive<T>) -> T {
         let text = self.text(key);
-        text.parse().unwrap_or_else(|_| {
-            self.problem(key, format!("{key} = {text:?} is not {expected}"));
-            T::default()
+        text.parse().ok().filter(|number| range.contains(number)).unwrap_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            self.problem(key, format!("{key} = {text:?} is not a number from {least} to {most}"));
+            *least
         })
     }
 
@@ -172,17 +203,30 @@ impl Reader<'_> {
         })
     }
 
-    fn time_delta(&mut self, key: &str) -> TimeDelta {
+    fn duration_in(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
+        let before = self.problems.len();
         let duration = self.duration(key);
+        if self.problems.len() == before && !range.contains(&duration) {
+            let (least, most) = (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
+            let what = format!("{key} = {:?} must be from {least} to {most}", self.text(key));
+            self.problem(key, what);
+        }
+        duration
+    }
+
+    fn retention(&mut self, key: &str) -> TimeDelta {
+        let duration = self.duration_in(key, RETENTION);
         TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
     }
 
-    fn bytes(&mut self, key: &str) -> usize {
+    fn bytes(&mut self, key: &str, range: RangeInclusive<u64>) -> usize {
         let text = self.text(key);
-        text.parse::<bytesize::ByteSize>().map(|size| size.as_u64() as usize).unwrap_or_else(|_| {
-            self.problem(key, format!("{key} = {text:?} is not a size such as 64MiB"));
-            1
-        })
+        let bytes = text.parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64());
+        bytes.filter(|bytes| range.contains(bytes)).unwrap_or_else(|| {
+            let (least, most) = (bytesize::ByteSize(*range.start()), bytesize::ByteSize(*range.end()));
+            self.problem(key, format!("{key} = {text:?} is not a size from {least} to {most}, such as 64MiB"));
+            *range.start()
+        }) as usize
     }
 }
 
@@ -195,7 +239,7 @@ fn database(read: &mut Reader<'_>) -> Backend {
         return Backend::Url(url);
     }
     let Some(host) = read.optional("db_host") else { return Backend::Private };
-    let port: u16 = read.parse("db_port", "a port");
+    let port = read.number("db_port", PORTS);
     let (name, user) = (read.text("db_name"), read.text("db_user"));
     let password = read.optional("db_password").map(|p| format!(":{}", percent(&p))).unwrap_or_default();
     Backend::Url(format!("postgres://{}{password}@{}:{port}/{}", percent(&user), percent(&host), percent(&name)))
@@ -218,7 +262,7 @@ fn redis(read: &mut Reader<'_>) -> Backend {
         }
         None => match read.optional("redis_host") {
             Some(host) => {
-                let port: u16 = read.parse("redis_port", "a port");
+                let port = read.number("redis_port", PORTS);
                 Backend::Url(format!("redis://{host}:{port}"))
             }
             None => Backend::Private,
@@ -231,7 +275,7 @@ fn http_addr(read: &mut Reader<'_>) -> SocketAddr {
     let mut addr = read.parse_addr("http_addr");
     let by_default = matches!(read.resolved.values.get("http_addr"), Some((_, Origin::Default)));
     if by_default && read.optional("port").is_some() {
-        addr.set_port(read.parse("port", "a port"));
+        addr.set_port(read.number("port", 0..=u16::MAX));
     }
     addr
 }
@@ -260,25 +304,25 @@ fn window(read: &mut Reader<'_>) -> Width {
 
 fn ingest(read: &mut Reader<'_>) -> crate::ingest::Config {
     let limits = Limits {
-        receive_bytes: read.bytes("receive_bytes"),
-        in_flight_bytes: read.bytes("in_flight_bytes"),
-        body_deadline: read.duration("body_deadline"),
+        receive_bytes: read.bytes("receive_bytes", BODY_BYTES),
+        in_flight_bytes: read.bytes("in_flight_bytes", IN_FLIGHT_BYTES),
+        body_deadline: read.duration_in("body_deadline", BODY_WAIT),
     };
     if limits.in_flight_bytes < limits.receive_bytes {
         read.problem("in_flight_bytes", "in_flight_bytes must be at least receive_bytes".to_owned());
     }
     let caps = SeriesCaps {
-        per_service: read.parse("series_per_service", "a number"),
-        per_metric: read.parse("series_per_metric", "a number"),
+        per_service: read.number("series_per_service", SERIES),
+        per_metric: read.number("series_per_metric", SERIES),
     };
-    crate::ingest::Config { limits, caps, retention: read.time_delta("retention_fine") }
+    crate::ingest::Config { limits, caps, retention: read.retention("retention_fine") }
 }
 
 fn retention(read: &mut Reader<'_>) -> Retention {
     let retention = Retention {
-        fine: read.time_delta("retention_fine"),
-        minute: read.time_delta("retention_minute"),
-        hour: read.time_delta("retention_hour"),
+        fine: read.retention("retention_fine"),
+        minute: read.retention("retention_minute"),
+        hour: read.retention("retention_hour"),
     };
     if !(retention.fine <= retention.minute && retention.minute <= retention.hour) {
         read.problem("retention_minute", "retention must grow from fine over minute to hour".to_owned());
@@ -296,6 +340,15 @@ fn log_format(read: &mut Reader<'_>) -> LogFormat {
             LogFormat::Text
         }
     }
+}
+
+/// `RUST_LOG` for tracing's filter.
+fn log_filter(read: &mut Reader<'_>) -> String {
+    let filter = read.text("log_filter");
+    if let Err(why) = check_filter(&filter) {
+        read.problem("log_filter", format!("log_filter = {filter:?} is not understood: {why}"));
+    }
+    filter
 }
 
 fn check_addresses(read: &mut Reader<'_>, config: &Config) {

@@ -77,7 +77,7 @@ fn view(entry: &MetricEntry) -> MetricView {
 }
 
 /// Every metric, by name.
-#[utoipa::path(get, path = "/api/metrics/catalog", tag = "metrics", responses((status = 200, body = MetricsView)))]
+#[utoipa::path(get, path = "/api/metrics/catalog", operation_id = "listMetrics", tag = "metrics", responses((status = 200, body = MetricsView)))]
 pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Result<Response, Problem> {
     let entries = state.engine.metrics().await?;
     let mut metrics: Vec<MetricView> = entries.iter().map(|entry| view(entry)).collect();
@@ -89,6 +89,7 @@ pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -
 #[utoipa::path(
     get,
     path = "/api/metrics/catalog/{name}",
+    operation_id = "getMetric",
     tag = "metrics",
     params(("name" = String, Path, description = "as sent or as Prometheus would call it")),
     responses((status = 200, body = MetricDetail), (status = 404, description = "no such metric"))

@@ -1,5 +1,6 @@
 //! Probes, our own metrics, and what there is to know of the server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{State, typed};
+use crate::telemetry::is_alive;
 
 /// How long the database may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,14 +32,20 @@ fn redis_state(state: &State) -> &'static str {
 
 /// Whether the server and what it needs are up.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct HealthView {
     /// ok or degraded.
     status: &'static str,
     version: &'static str,
     components: ComponentsView,
+    /// Our own Postgres and Redis: up or down.
+    #[schema(value_type = BTreeMap<String, String>)]
+    private_servers: BTreeMap<&'static str, &'static str>,
+    streams: usize,
+    checkpoint_age_seconds: Option<i64>,
 }
 
-/// Each part: up, down or off.
+/// Each part: up, down or off; ingest: up or refusing.
 #[derive(Serialize, ToSchema)]
 struct ComponentsView {
     database: &'static str,
@@ -45,17 +53,28 @@ struct ComponentsView {
     ingest: &'static str,
 }
 
-/// Whether the server and what it needs are up; 503 when the database is not.
-#[utoipa::path(get, path = "/health", tag = "system", responses((status = 200, body = HealthView), (status = 503, body = HealthView)))]
+/// Whether the server and what it needs are up; 503 when the database is not, or exports are refused.
+#[utoipa::path(get, path = "/health", operation_id = "getHealth", tag = "system", responses((status = 200, body = HealthView), (status = 503, body = HealthView)))]
 pub(super) async fn health(extract::State(state): extract::State<Arc<State>>) -> Response {
+    let word = |up: bool| if up { "up" } else { "down" };
     let database = database_is_up(&state).await;
-    let redis = redis_state(&state);
+    let refusing = state.ingest.is_refusing();
+    let well = database && !refusing;
+    let servers = state.facts.private_servers.iter();
+    let checkpoint = state.streams.metrics.checkpoint_timestamp_seconds.get();
     let body = HealthView {
-        status: if database { "ok" } else { "degraded" },
+        status: if well { "ok" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),
-        components: ComponentsView { database: if database { "up" } else { "down" }, redis, ingest: "up" },
+        components: ComponentsView {
+            database: word(database),
+            redis: redis_state(&state),
+            ingest: if refusing { "refusing" } else { "up" },
+        },
+        private_servers: servers.map(|(name, pid)| (*name, word(is_alive(*pid)))).collect(),
+        streams: state.streams.list().len(),
+        checkpoint_age_seconds: (checkpoint > 0).then(|| Utc::now().timestamp() - checkpoint),
     };
-    let status = if database { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, typed(&body)).into_response()
 }
 
@@ -72,8 +91,6 @@ pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> 
 
 /// `GET /metrics`: our own, in the `OpenMetrics` text format.
 pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response {
-    state.streams.sample_gauges();
-    state.ingest.sample_gauges();
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.telemetry.text()).into_response()
 }
@@ -128,7 +145,7 @@ struct SystemView {
 }
 
 /// What there is to know of this process.
-#[utoipa::path(get, path = "/api/system/info", tag = "system", responses((status = 200, body = SystemView)))]
+#[utoipa::path(get, path = "/api/system/info", operation_id = "getSystemInfo", tag = "system", responses((status = 200, body = SystemView)))]
 pub(super) async fn system_info(extract::State(state): extract::State<Arc<State>>) -> Response {
     let registry = state.streams.registry();
     let (resources, identities) = state.ingest.memo_size();

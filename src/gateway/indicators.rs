@@ -77,7 +77,7 @@ pub(super) struct CurrentQuery {
 }
 
 /// Every indicator's value now.
-#[utoipa::path(get, path = "/api/metrics/current", tag = "metrics", params(CurrentQuery), responses((status = 200, body = CurrentView)))]
+#[utoipa::path(get, path = "/api/metrics/current", operation_id = "getCurrentMetrics", tag = "metrics", params(CurrentQuery), responses((status = 200, body = CurrentView)))]
 pub(super) async fn current(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<CurrentQuery>,
@@ -144,7 +144,7 @@ impl HistoryQuery {
 }
 
 /// Indicators over the last hours.
-#[utoipa::path(get, path = "/api/metrics/history", tag = "metrics", params(HistoryQuery), responses((status = 200, body = HistoryView)))]
+#[utoipa::path(get, path = "/api/metrics/history", operation_id = "getMetricsHistory", tag = "metrics", params(HistoryQuery), responses((status = 200, body = HistoryView)))]
 pub(super) async fn history(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<HistoryQuery>,

@@ -12,8 +12,16 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::State;
-use crate::ingest::{Service, Signal};
+use crate::ingest::{Offender, Service, Signal};
 use crate::live::Items;
+
+/// What last hit a cap.
+#[derive(Serialize, ToSchema)]
+struct OverCapView {
+    metric: String,
+    /// Its attribute with the most values, as far as the refused series tells.
+    attribute: Option<String>,
+}
 
 /// A service, and what this process had of it.
 #[derive(Serialize, ToSchema)]
@@ -28,8 +36,14 @@ struct ServiceView {
     /// Data points folded into overflow series.
     folded: u64,
     last_seen: Option<DateTime<Utc>>,
-    /// The metric that last hit a cap.
-    over_cap_metric: Option<String>,
+    /// What last hit a cap.
+    over_cap: Option<OverCapView>,
+}
+
+impl From<&Offender> for OverCapView {
+    fn from(of: &Offender) -> Self {
+        Self { metric: of.metric.to_string(), attribute: of.attribute.as_deref().map(str::to_owned) }
+    }
 }
 
 /// The services that have series.
@@ -79,7 +93,7 @@ fn service_view(service: &Service) -> ServiceView {
         rejected: count(&service.rejected),
         folded: count(&service.folded),
         last_seen: DateTime::from_timestamp_millis(service.last_seen.load(Ordering::Relaxed)),
-        over_cap_metric: service.offender.lock().as_deref().map(str::to_owned),
+        over_cap: service.offender.lock().as_ref().map(OverCapView::from),
     }
 }
 
@@ -106,13 +120,13 @@ fn refused_views(state: &State) -> Vec<RefusedView> {
 }
 
 /// Every service that has series, and what this process had of it.
-#[utoipa::path(get, path = "/api/services", tag = "services", responses((status = 200, body = ServicesView)))]
+#[utoipa::path(get, path = "/api/services", operation_id = "listServices", tag = "services", responses((status = 200, body = ServicesView)))]
 pub(super) async fn services(extract::State(state): extract::State<Arc<State>>) -> Response {
     super::typed(&ServicesView { services: service_views(&state) })
 }
 
 /// What was received since this process started, and what became of it.
-#[utoipa::path(get, path = "/api/ingest/ledger", tag = "ingest", responses((status = 200, body = LedgerView)))]
+#[utoipa::path(get, path = "/api/ingest/ledger", operation_id = "getIngestLedger", tag = "ingest", responses((status = 200, body = LedgerView)))]
 pub(super) async fn ledger(extract::State(state): extract::State<Arc<State>>) -> Response {
     let (signals, recently_refused) = (signal_views(&state), refused_views(&state));
     super::typed(&LedgerView { since: state.facts.started, signals, recently_refused })

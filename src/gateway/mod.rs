@@ -3,8 +3,12 @@
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
+mod alerts;
 mod assets;
+mod backtest;
+mod body;
 mod catalog;
+mod deliveries;
 mod health;
 mod indicators;
 mod ledger;
@@ -13,13 +17,20 @@ mod openapi;
 mod page;
 mod problem;
 mod query;
+mod receivers;
+mod routing;
+mod rules;
+mod same_origin;
+mod silences;
+mod slos;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -28,14 +39,18 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerting::Alerting;
 use crate::ingest::Ingest;
-use crate::live::Items;
 use crate::model::Width;
+use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
 use live::Live;
 use problem::Problem;
+
+/// Largest body.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What the gateway may tell of the server.
 #[derive(Clone, Debug)]
@@ -48,6 +63,8 @@ pub struct Facts {
     pub otlp_http: SocketAddr,
     /// Postgres is our own child.
     pub private_postgres: bool,
+    /// Our own children, by name, and their process ids.
+    pub private_servers: Vec<(&'static str, u32)>,
     /// Width of the windows.
     pub window: Width,
     /// Where browsers find the dashboard when a proxy stands before it.
@@ -56,15 +73,37 @@ pub struct Facts {
     pub started: DateTime<Utc>,
 }
 
+/// What the gateway shows.
+pub struct Shown {
+    /// What is measured.
+    pub streams: Arc<Streams>,
+    /// What is sent.
+    pub ingest: Arc<Ingest>,
+    /// How it is read.
+    pub engine: Arc<Engine>,
+    /// What we tell of ourselves.
+    pub telemetry: Arc<Telemetry>,
+    /// Rules and alerts.
+    pub alerting: Arc<Alerting>,
+    /// Receivers and deliveries.
+    pub notifier: Arc<Notifier>,
+    /// The rest.
+    pub facts: Facts,
+}
+
 /// What every handler may use.
 pub(crate) struct State {
-    pub(crate) streams: Arc<Streams>,
-    pub(crate) ingest: Arc<Ingest>,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) facts: Facts,
+    shown: Shown,
     live: Live,
     ready: AtomicBool,
+}
+
+impl Deref for State {
+    type Target = Shown;
+
+    fn deref(&self) -> &Shown {
+        &self.shown
+    }
 }
 
 /// The gateway.
@@ -73,16 +112,10 @@ pub struct Gateway(Arc<State>);
 impl Gateway {
     /// Not ready yet.
     #[must_use]
-    pub fn new(
-        streams: Arc<Streams>,
-        ingest: Arc<Ingest>,
-        engine: Arc<Engine>,
-        telemetry: Arc<Telemetry>,
-        facts: Facts,
-    ) -> Self {
+    pub fn new(shown: Shown) -> Self {
         let live = Live::new();
-        telemetry.register(|registry| live.register(registry));
-        Self(Arc::new(State { streams, ingest, engine, telemetry, facts, live, ready: AtomicBool::new(false) }))
+        shown.telemetry.register(|registry| live.register(registry));
+        Self(Arc::new(State { shown, live, ready: AtomicBool::new(false) }))
     }
 
     /// What it may tell.
@@ -101,11 +134,6 @@ impl Gateway {
         live::drive(Arc::clone(&self.0), cancel)
     }
 
-    /// Shows `alerts` by id, in place of what was shown, on every dashboard.
-    pub fn show_alerts(&self, alerts: Items) {
-        self.0.live.alerts().publish(alerts);
-    }
-
     /// Ends every socket, so that a drain need not wait for them.
     pub fn close_live(&self) {
         self.0.live.close();
@@ -118,11 +146,12 @@ impl Gateway {
             .route("/readyz", get(health::ready))
             .route("/metrics", get(health::metrics))
             .route("/ws", get(live::upgrade))
-            .merge(openapi::router())
+            .merge(openapi::router(&self.0))
             .fallback(assets::fallback)
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")
             })
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn(security_headers))
             .with_state(Arc::clone(&self.0))
     }
@@ -152,9 +181,4 @@ fn typed(value: &impl Serialize) -> Response {
         Ok(text) => (headers, text).into_response(),
         Err(error) => Problem::of(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).into_response(),
     }
-}
-
-/// JSON that is not to be kept.
-fn json(value: &serde_json::Value) -> Response {
-    typed(value)
 }

@@ -2,10 +2,11 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
+use crate::alerting::AlertingError;
+use crate::notify::NotifyError;
 use crate::query::QueryError;
 
 /// An error as it is written.
@@ -21,7 +22,25 @@ pub(super) struct ProblemDocument {
     /// What is wrong, with the limit where there is one.
     detail: String,
     /// The parameter or member at fault.
-    field: Option<&'static str>,
+    field: Option<String>,
+}
+
+/// How a change is refused, for the description of the API.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what Problem writes")]
+pub(super) enum Refused {
+    /// A field is not as it must be.
+    #[response(status = 400)]
+    Invalid(ProblemDocument),
+    /// There is no such thing.
+    #[response(status = 404)]
+    Absent(ProblemDocument),
+    /// Somebody else was first: the revision is not the newest, or the name is taken.
+    #[response(status = 409)]
+    Conflict(ProblemDocument),
+    /// It cannot be done as things stand.
+    #[response(status = 422)]
+    Impossible(ProblemDocument),
 }
 
 /// An error as a client reads it.
@@ -30,7 +49,7 @@ pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    field: Option<&'static str>,
+    field: Option<String>,
 }
 
 impl Problem {
@@ -42,9 +61,23 @@ impl Problem {
         Self::of(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
-    /// A parameter out of range.
-    pub(super) fn parameter(field: &'static str, detail: impl Into<String>) -> Self {
-        Self { field: Some(field), ..Self::of(StatusCode::BAD_REQUEST, "invalid-argument", detail) }
+    /// A parameter or field out of range.
+    pub(super) fn parameter(field: &str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::of(StatusCode::BAD_REQUEST, "invalid-argument", detail) }
+    }
+}
+
+impl From<AlertingError> for Problem {
+    fn from(error: AlertingError) -> Self {
+        let code = error.code();
+        if code.http().is_server_error() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "alerting did not answer");
+        }
+        let field = match &error {
+            AlertingError::Invalid(violations) => violations.first().map(|violation| violation.field.clone()),
+            _ => None,
+        };
+        Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }
     }
 }
 
@@ -55,6 +88,20 @@ impl From<QueryError> for Problem {
             tracing::warn!(error = &error as &dyn std::error::Error, "query not answered");
         }
         Self::of(code.http(), code.as_str(), error.to_string())
+    }
+}
+
+impl From<NotifyError> for Problem {
+    fn from(error: NotifyError) -> Self {
+        let code = error.code();
+        if code.http().is_server_error() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "receivers or deliveries not answered");
+        }
+        let field = match &error {
+            NotifyError::Fields(fields) => fields.first().map(|first| first.field.clone()),
+            _ => None,
+        };
+        Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{State, json};
+use super::{State, typed};
 use crate::error::ErrorCode;
 use crate::model::{Labels, TimeMs};
 use crate::query::{Answer, AnswerValue, Column, QueryError, Sample};
@@ -45,7 +45,7 @@ pub(super) struct Range {
 }
 
 /// The value of a PromQL expression at an instant, as Prometheus answers it.
-#[utoipa::path(get, path = "/prometheus/api/v1/query", tag = "prometheus", params(Instant), responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/prometheus/api/v1/query", operation_id = "query", tag = "prometheus", params(Instant), responses((status = 200, body = Value)))]
 pub(super) async fn instant(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<Instant>,
@@ -54,7 +54,7 @@ pub(super) async fn instant(
 }
 
 /// The same with a form as body.
-#[utoipa::path(post, path = "/prometheus/api/v1/query", tag = "prometheus", request_body(content = Instant, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
+#[utoipa::path(post, path = "/prometheus/api/v1/query", operation_id = "queryByForm", tag = "prometheus", request_body(content = Instant, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
 pub(super) async fn instant_form(
     extract::State(state): extract::State<Arc<State>>,
     Form(query): Form<Instant>,
@@ -63,13 +63,13 @@ pub(super) async fn instant_form(
 }
 
 /// The values of a PromQL expression over a range, as Prometheus answers them.
-#[utoipa::path(get, path = "/prometheus/api/v1/query_range", tag = "prometheus", params(Range), responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/prometheus/api/v1/query_range", operation_id = "queryRange", tag = "prometheus", params(Range), responses((status = 200, body = Value)))]
 pub(super) async fn range(extract::State(state): extract::State<Arc<State>>, Query(query): Query<Range>) -> Response {
     answer_range(&state, query).await
 }
 
 /// The same with a form as body.
-#[utoipa::path(post, path = "/prometheus/api/v1/query_range", tag = "prometheus", request_body(content = Range, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
+#[utoipa::path(post, path = "/prometheus/api/v1/query_range", operation_id = "queryRangeByForm", tag = "prometheus", request_body(content = Range, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
 pub(super) async fn range_form(
     extract::State(state): extract::State<Arc<State>>,
     Form(query): Form<Range>,
@@ -129,7 +129,7 @@ fn success(data: &Value, warnings: &[String]) -> Response {
     if let Some(body) = body.as_object_mut().filter(|_| !warnings.is_empty()) {
         body.insert("warnings".to_owned(), json!(warnings));
     }
-    json(&body)
+    typed(&body)
 }
 
 fn failure(error: &QueryError) -> Response {
@@ -139,7 +139,7 @@ fn failure(error: &QueryError) -> Response {
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
     };
-    (status, json(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }))).into_response()
+    (status, typed(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }))).into_response()
 }
 
 fn labels(labels: &Labels) -> Map<String, Value> {

@@ -3,6 +3,11 @@
 //! Layer 7, beside the gateway and never naming it. A service reads its request, asks the rooms below, and answers; what
 //! goes wrong is a status with `google.rpc` details.
 
+mod alerts;
+mod convert;
+mod receivers;
+mod rules;
+mod silences;
 mod system;
 
 use std::net::SocketAddr;
@@ -11,11 +16,23 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tonic::service::Routes;
 
+use crate::alerting::Alerting;
+use crate::notify::Notifier;
+use crate::proto::alert_service_server::AlertServiceServer;
+use crate::proto::receiver_service_server::ReceiverServiceServer;
+use crate::proto::rule_service_server::RuleServiceServer;
+use crate::proto::silence_service_server::SilenceServiceServer;
 use crate::proto::system_service_server::SystemServiceServer;
 use crate::rollup::Streams;
 
 /// The services served here, by full name.
-pub const SERVICES: &[&str] = &["fastbreak.v1.SystemService"];
+pub const SERVICES: &[&str] = &[
+    "fastbreak.v1.AlertService",
+    "fastbreak.v1.ReceiverService",
+    "fastbreak.v1.RuleService",
+    "fastbreak.v1.SilenceService",
+    "fastbreak.v1.SystemService",
+];
 
 /// What the services may use.
 pub struct Rooms {
@@ -29,10 +46,20 @@ pub struct Rooms {
     pub started: DateTime<Utc>,
     /// Series and streams.
     pub streams: Arc<Streams>,
+    /// Receivers and deliveries.
+    pub notifier: Arc<Notifier>,
+    /// Rules, alerts, silences.
+    pub alerting: Arc<Alerting>,
 }
 
 /// Adds the services to `routes`.
 #[must_use]
 pub fn add_services(routes: Routes, rooms: Arc<Rooms>) -> Routes {
-    routes.add_service(SystemServiceServer::new(system::System(rooms)))
+    let alerting = || Arc::clone(&rooms.alerting);
+    routes
+        .add_service(ReceiverServiceServer::new(receivers::Receivers(Arc::clone(&rooms))))
+        .add_service(RuleServiceServer::new(rules::Rules(alerting())))
+        .add_service(AlertServiceServer::new(alerts::Alerts(alerting())))
+        .add_service(SilenceServiceServer::new(silences::Silences(alerting())))
+        .add_service(SystemServiceServer::new(system::System(rooms)))
 }

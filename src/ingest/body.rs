@@ -9,6 +9,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::json::JsonError;
 use super::refusal::{Refusal, RefusalKind};
 
 /// What one permit of the budget stands for.
@@ -16,6 +17,15 @@ const PERMIT_BYTES: usize = 1024;
 
 /// Deflate cannot do better: a trailer that tells more is damaged.
 const INFLATION_MAX: usize = 1032;
+
+/// Room made for a body in pieces, for each byte of its first piece.
+const ROOM_PER_BYTE: usize = 64;
+
+/// How much of a zstd body is inflated at once.
+const INFLATE_PIECE: usize = 64 << 10;
+
+/// A JSON array of `1,` becomes nine bytes an element.
+const WIRE_PER_JSON_MAX: usize = 5;
 
 /// How many times the size limit is read and thrown away after a refusal.
 const LINGER_FACTOR: usize = 4;
@@ -69,13 +79,13 @@ impl Admission {
             .map_err(|_| Refusal::unavailable(format!("{} bytes are in flight already", self.in_flight())))
     }
 
-    /// Reads a whole body of at most `limits.receive_bytes` plus `framing`; `check` sees what is there after each piece
-    /// and may refuse early.
+    /// Reads a whole body of at most `limits.receive_bytes` plus `framing`; `check` sees what is there after each piece,
+    /// says how long the whole promises to be, and may refuse early.
     pub(super) async fn read<B>(
         &self,
         body: B,
         framing: usize,
-        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+        check: impl Fn(&[u8]) -> Result<usize, Refusal>,
     ) -> Result<Admitted, Refusal>
     where
         B: Body<Data = Bytes>,
@@ -92,7 +102,7 @@ impl Admission {
         &self,
         body: B,
         framing: usize,
-        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+        check: impl Fn(&[u8]) -> Result<usize, Refusal>,
     ) -> Result<Admitted, Refusal>
     where
         B: Body<Data = Bytes>,
@@ -118,6 +128,9 @@ impl Admission {
                 continue;
             }
             if joined.is_empty() {
+                // A promise is believed as far as it was kept: room costs nothing until it is written to.
+                let promised = check(&first)?.min(first.len().saturating_mul(ROOM_PER_BYTE));
+                joined.reserve(promised.max(so_far));
                 joined.extend_from_slice(&std::mem::take(&mut first));
             }
             joined.extend_from_slice(&data);
@@ -140,6 +153,22 @@ impl Admission {
         };
         // Late is late.
         let _late = tokio::time::timeout(self.limits.body_deadline, drain).await;
+    }
+
+    /// Makes wire bytes of JSON, holding budget for what comes out.
+    pub(super) fn transcode(
+        &self,
+        body: Admitted,
+        to_wire: impl FnOnce(&[u8], usize) -> Result<Vec<u8>, JsonError>,
+    ) -> Result<Admitted, Refusal> {
+        let limit = self.limits.receive_bytes;
+        let most = body.bytes.len().saturating_mul(WIRE_PER_JSON_MAX).min(limit);
+        let permit = self.take(most)?;
+        match to_wire(&body.bytes, most) {
+            Ok(wire) => Ok(Admitted { bytes: wire.into(), permits: vec![permit] }),
+            Err(JsonError::TooLarge) => Err(too_large(most, limit)),
+            Err(error) => Err(Refusal::of(RefusalKind::Malformed, error.to_string())),
+        }
     }
 
     /// Inflates `body`, holding budget for what comes out.
@@ -217,13 +246,26 @@ fn unzstd(body: &[u8], limit: usize, take: Take<'_>) -> Result<(Vec<u8>, OwnedSe
     if told > limit as u64 {
         return Err(too_large(told as usize, limit));
     }
+    let mut permit = take(told as usize)?;
     let mut out = Vec::with_capacity(told as usize);
-    zstd::Decoder::new(body).map_err(damaged)?.take(limit as u64 + 1).read_to_end(&mut out).map_err(damaged)?;
-    if out.len() > limit {
-        return Err(too_large(out.len(), limit));
+    let mut decoder = zstd::Decoder::new(body).map_err(damaged)?;
+    // Not every frame tells its size: budget is taken for each piece before it is inflated.
+    loop {
+        let mut next = [0];
+        if decoder.read(&mut next).map_err(damaged)? == 0 {
+            return Ok((out, permit));
+        }
+        let mut piece = (told as usize).saturating_sub(out.len());
+        if piece == 0 {
+            piece = INFLATE_PIECE;
+            permit.merge(take(piece)?);
+        }
+        out.extend_from_slice(&next);
+        (&mut decoder).take(piece as u64 - 1).read_to_end(&mut out).map_err(damaged)?;
+        if out.len() > limit {
+            return Err(too_large(out.len(), limit));
+        }
     }
-    let permit = take(out.len())?;
-    Ok((out, permit))
 }
 
 #[cfg(test)]
@@ -276,7 +318,7 @@ mod tests {
     async fn what_does_not_fit_the_budget_is_refused_with_a_retry() {
         let admission = admission(2 << 20);
         let body = http_body_util::Full::new(Bytes::from(vec![0u8; 1536 << 10]));
-        let refusal = admission.read(body, 0, |_| Ok(())).await.map(|a| a.bytes.len()).expect_err("over budget");
+        let refusal = admission.read(body, 0, |_| Ok(0)).await.map(|a| a.bytes.len()).expect_err("over budget");
         assert_eq!(refusal.kind, RefusalKind::Unavailable);
         assert!(refusal.retry_after.is_some());
         assert_eq!(admission.in_flight(), 0, "the budget is given back");

@@ -25,8 +25,12 @@ pub(super) const QUEUE: usize = 1_024;
 const GROUP_EXPORTS: usize = 512;
 /// Encoded bytes in one group, beyond which no export is added.
 const GROUP_BYTES: usize = 4 << 20;
-/// How long exports are refused at once after the database failed.
+/// How long exports are refused at once after the database failed; then one is let through to try.
 const BREAKER: Duration = Duration::from_millis(500);
+/// How long that one may take before the next is let through.
+const PROBE_FOR: Duration = Duration::from_secs(15);
+/// How long an append may take before its outcome counts as unknown.
+const APPEND_FOR: Duration = Duration::from_secs(10);
 /// How long an append of unknown outcome is looked up.
 const LOOK_UP_FOR: Duration = Duration::from_secs(3);
 
@@ -74,9 +78,16 @@ impl Signals {
         self.wake.notify_one();
     }
 
-    /// True while the database is known to be away.
+    /// True while the database is known to be away. Once the pause is over one caller is told false, and finds out.
     pub(super) fn is_broken(&self) -> bool {
-        (self.started.elapsed().as_millis() as u64) < self.broken_until.load(Ordering::Relaxed)
+        let until = self.broken_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return false;
+        }
+        let now = self.started.elapsed();
+        let next = (now + PROBE_FOR).as_millis() as u64;
+        (now.as_millis() as u64) < until
+            || self.broken_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
     }
 
     fn open_breaker(&self) {
@@ -148,7 +159,11 @@ impl Committer {
                 }
                 Err(AppendError::Duplicate) => group = self.answer_duplicates(group).await,
                 Err(AppendError::Fenced) => self.own = None,
-                Err(AppendError::Unknown(error)) => group = self.look_up(group, error).await,
+                Err(AppendError::Unknown(error)) => {
+                    // It may have held a cut, after which nothing counts as defined.
+                    self.generation += 1;
+                    group = self.look_up(group, error).await;
+                }
                 Err(AppendError::Failed(error)) => {
                     self.refuse_all(group, &error);
                     break;
@@ -167,6 +182,7 @@ impl Committer {
             && self.own.as_ref().is_some_and(|(stream, _)| stream.head.has_open_rows())
     }
 
+    #[tracing::instrument(name = "fastbreak.ingest.commit", skip_all, fields(fastbreak.ingest.exports = group.len()))]
     async fn append(&mut self, group: &[Pending]) -> Result<(), AppendError> {
         let (stream, epoch) = match &self.own {
             Some((stream, epoch)) => (Arc::clone(stream), *epoch),
@@ -183,7 +199,9 @@ impl Committer {
         let (frame, defines, row) = self.encode(&stream, group, cut, generation);
         let keys: Vec<[u8; 16]> = group.iter().map(|pending| pending.key).collect();
         let began = Instant::now();
-        let seq = self.streams.storage().journal_append(stream.id(), epoch, &keys, &frame).await?;
+        let append = self.streams.storage().journal_append(stream.id(), epoch, &keys, &frame);
+        let late = |_| AppendError::Unknown(StorageError::late(APPEND_FOR));
+        let seq = tokio::time::timeout(APPEND_FOR, append).await.map_err(late)??;
         self.metrics.committed(group.len(), frame.len(), began.elapsed());
         if cut {
             self.generation = generation;
@@ -201,7 +219,13 @@ impl Committer {
         Ok(())
     }
 
-    fn encode(&self, stream: &Stream, group: &[Pending], cut: bool, generation: u64) -> (Vec<u8>, Defines, LiveRow) {
+    fn encode<'g>(
+        &self,
+        stream: &Stream,
+        group: &'g [Pending],
+        cut: bool,
+        generation: u64,
+    ) -> (Vec<u8>, Defines, LiveRow<'g>) {
         let mut writer = FrameWriter::default();
         let mut defines = Defines::default();
         let mut row = LiveRow { cut, ..LiveRow::default() };
@@ -216,7 +240,7 @@ impl Committer {
                     self.define(&mut writer, &mut defines, stream, template);
                 }
                 writer.points(template.id, &section.points);
-                row.sections.push((Arc::clone(template), section.points.clone()));
+                row.sections.push((Arc::clone(template), section.points.as_slice()));
             }
             if !export.exemplars.is_empty() {
                 writer.exemplars(self.streams.registry(), &export.exemplars);
@@ -254,8 +278,13 @@ impl Committer {
     }
 
     fn acknowledge(&self, pending: Pending, duplicate: bool) {
-        let Pending { signal, export, reply, .. } = pending;
+        let Pending { signal, mut export, reply, .. } = pending;
         self.metrics.acknowledged(signal, &export, duplicate);
+        if duplicate {
+            export.settle_duplicate();
+        } else {
+            export.settle();
+        }
         let ack = Ack { accepted: export.accepted, rejects: export.rejects, duplicate };
         // A caller that has gone will send again; the key makes that harmless.
         let _gone = reply.send(Ok(ack));
@@ -316,5 +345,5 @@ fn without_twins(group: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
 }
 
 fn size(pending: &Pending) -> usize {
-    pending.export.sections.iter().map(|section| section.points.len()).sum()
+    pending.export.defined_bytes + pending.export.sections.iter().map(|section| section.points.len()).sum::<usize>()
 }

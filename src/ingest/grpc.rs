@@ -101,13 +101,13 @@ async fn take(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Admitt
 }
 
 /// Refuses by the first five bytes, before the rest is read.
-fn check_prefix(so_far: &[u8], limit: usize) -> Result<(), Refusal> {
-    let Some(([flag, length @ ..], _)) = so_far.split_first_chunk::<PREFIX>() else { return Ok(()) };
+fn check_prefix(so_far: &[u8], limit: usize) -> Result<usize, Refusal> {
+    let Some(([flag, length @ ..], _)) = so_far.split_first_chunk::<PREFIX>() else { return Ok(0) };
     if *flag > 1 {
         return Err(Refusal::of(RefusalKind::Framing, format!("message flag {flag} is neither 0 nor 1")));
     }
     let length = u32::from_be_bytes(*length) as usize;
-    if length > limit { Err(too_large(length, limit)) } else { Ok(()) }
+    if length > limit { Err(too_large(length, limit)) } else { Ok(PREFIX + length) }
 }
 
 /// `TimeoutValue TimeoutUnit`, the value at most eight digits.

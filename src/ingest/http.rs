@@ -112,17 +112,15 @@ async fn take(
     if let Some(told) = told.filter(|told| *told > ingest.admission.limits.receive_bytes) {
         return Err(super::body::too_large(told, ingest.admission.limits.receive_bytes));
     }
-    let body = ingest.admission.read(body, 0, |_| Ok(())).await?;
+    let body = ingest.admission.read(body, 0, |_| Ok(told.unwrap_or_default())).await?;
     let body = ingest.admission.inflate(encoding, body)?;
     if format == Format::Protobuf {
         return Ok(body);
     }
-    let wire = match signal {
-        Signal::Metrics => json::metrics_to_wire(&body.bytes),
-        Signal::Traces => json::traces_to_wire(&body.bytes),
-    };
-    let bytes = wire.map_err(|error| Refusal::of(RefusalKind::Malformed, error.to_string()))?.into();
-    Ok(Admitted { bytes, permits: body.permits })
+    ingest.admission.transcode(body, |json, limit| match signal {
+        Signal::Metrics => json::metrics_to_wire(json, limit),
+        Signal::Traces => json::traces_to_wire(json, limit),
+    })
 }
 
 fn failure(format: Format, refusal: &Refusal) -> Response {

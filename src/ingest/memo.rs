@@ -6,44 +6,84 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
-use crate::model::TimeMs;
+use super::overflow::Overflow;
 use crate::rollup::{Registry, Slot, Template};
 
 /// Templates remembered of a resource: exporters interleave a few instrument sets.
 const TEMPLATES: usize = 4;
 
 /// Where in the memo.
-pub(super) type EntryIndex = u32;
+type EntryIndex = u32;
+
+/// How many raw identities all memos hold together, and may hold.
+#[derive(Debug)]
+pub(super) struct Identities {
+    held: AtomicUsize,
+    most: usize,
+}
+
+impl Identities {
+    pub(super) const fn new(most: usize) -> Self {
+        Self { held: AtomicUsize::new(0), most }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> bool {
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.most).then_some(n + 1)).is_ok()
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u128,
-    slot: Slot,
+    found: Found,
     next: EntryIndex,
 }
 
-/// What a cumulative series folded into the overflow series showed last.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Folded {
-    pub(super) start: TimeMs,
-    pub(super) value: f64,
+/// A series: the sender's own, or the one that it is folded into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) slot: Slot,
+    pub(super) folded: bool,
 }
 
 /// The memo of one resource.
-#[derive(Default)]
 pub(super) struct Memo {
     entries: Vec<Entry>,
     map: HashTable<EntryIndex>,
     previous: EntryIndex,
     templates: VecDeque<Arc<Template>>,
-    /// Last totals of cumulative series beyond the cardinality cap, by entry.
-    pub(super) folded: hashbrown::HashMap<EntryIndex, Folded>,
+    identities: Arc<Identities>,
+    /// Last totals of cumulative series beyond the cardinality cap.
+    pub(super) overflow: Overflow,
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        self.identities.held.fetch_sub(self.entries.len(), Ordering::Relaxed);
+    }
 }
 
 impl Memo {
+    /// Remembers nothing yet; counts what it will into `identities`.
+    pub(super) fn new(identities: Arc<Identities>) -> Self {
+        Self {
+            entries: Vec::new(),
+            map: HashTable::new(),
+            previous: EntryIndex::MAX,
+            templates: VecDeque::new(),
+            identities,
+            overflow: Overflow::default(),
+        }
+    }
+
     /// Starts an export: the first series is expected where the last export began.
     pub(super) fn begin(&mut self) {
         self.previous = EntryIndex::MAX;
@@ -51,25 +91,27 @@ impl Memo {
 
     /// The series with this raw identity, if it is known.
     #[inline]
-    pub(super) fn find(&mut self, hash: u128) -> Option<(EntryIndex, Slot)> {
+    pub(super) fn find(&mut self, hash: u128) -> Option<Found> {
         let expected = self.entries.get(self.previous as usize).map_or(0, |entry| entry.next);
         if let Some(entry) = self.entries.get(expected as usize).filter(|entry| entry.hash == hash) {
             self.previous = expected;
-            return Some((expected, entry.slot));
+            return Some(entry.found);
         }
         let found = *self.map.find(hash as u64, |at| self.entries.get(*at as usize).is_some_and(|e| e.hash == hash))?;
         self.follow(found);
-        self.entries.get(found as usize).map(|entry| (found, entry.slot))
+        self.entries.get(found as usize).map(|entry| entry.found)
     }
 
-    /// Remembers a raw identity.
-    pub(super) fn insert(&mut self, hash: u128, slot: Slot) -> EntryIndex {
+    /// Remembers a raw identity, if there is room; without, it is looked up the long way each time.
+    pub(super) fn insert(&mut self, hash: u128, found: Found) {
+        if !self.identities.take() {
+            return;
+        }
         let at = self.entries.len() as EntryIndex;
-        self.entries.push(Entry { hash, slot, next: at + 1 });
+        self.entries.push(Entry { hash, found, next: at + 1 });
         let entries = &self.entries;
         self.map.insert_unique(hash as u64, at, |at| entries.get(*at as usize).map_or(0, |e| e.hash as u64));
         self.follow(at);
-        at
     }
 
     fn follow(&mut self, at: EntryIndex) {
@@ -90,9 +132,9 @@ impl Memo {
         template
     }
 
-    /// Number of raw identities.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// How many points the last export had, as a guess at the next one's.
+    pub(super) fn expected_points(&self) -> usize {
+        self.templates.front().map_or(0, |template| template.slots.len())
     }
 }
 
@@ -102,17 +144,21 @@ mod tests {
 
     #[test]
     fn the_order_of_the_last_export_is_expected_and_changes_are_learnt() {
-        let mut memo = Memo::default();
+        let identities = Arc::new(Identities::new(3));
+        let mut memo = Memo::new(Arc::clone(&identities));
         memo.begin();
-        for (hash, slot) in [(10, 0), (20, 1), (30, 2)] {
+        for (hash, slot) in [(10, 0), (20, 1), (30, 2), (40, 3)] {
             assert_eq!(memo.find(hash), None);
-            memo.insert(hash, slot);
+            memo.insert(hash, Found { slot, folded: false });
         }
+        assert_eq!(memo.find(40), None, "no room for a fourth");
         for order in [[10, 20, 30], [10, 30, 20], [30, 10, 20]] {
             memo.begin();
             for hash in order {
-                assert_eq!(memo.find(hash).map(|(_, slot)| u128::from(slot)), Some(hash / 10 - 1));
+                assert_eq!(memo.find(hash).map(|found| u128::from(found.slot)), Some(hash / 10 - 1));
             }
         }
+        drop(memo);
+        assert_eq!(identities.held(), 0);
     }
 }

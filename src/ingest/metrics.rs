@@ -8,12 +8,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::attributes::AttributeError;
 use super::export::{Export, WalkError, at};
+use super::memo::Found;
+use super::overflow::Total;
 use super::points::{self, Common, Number, millis};
 use super::reject::RejectReason;
 use super::resource::{scope_hash, scope_labels};
 use super::walk::{Context, MetricInScope, Walk, with_resource};
 use super::wire::{Fields, WireError};
-use crate::model::{Metric, MetricKind, Run, Temporality};
+use crate::model::{Metric, MetricKind, Run, Temporality, TimeMs};
 use crate::rollup::{Shape, Symbol};
 
 const NAME_MAX: usize = 255;
@@ -204,8 +206,14 @@ fn metric(
             return Ok(());
         }
     };
-    let description = String::from_utf8_lossy(header.description);
-    let entry = walk.context.registry.metric(identity, &description);
+    let registry = walk.context.registry;
+    let known = registry.metric_by_id(identity.id());
+    if known.is_none() && !walk.resource.service.admit_metric() {
+        let n = at("metrics.data", header.points())?;
+        walk.export.rejects.add(RejectReason::MetricCount, n, &identity.name);
+        return Ok(());
+    }
+    let entry = known.unwrap_or_else(|| registry.metric(identity, &String::from_utf8_lossy(header.description)));
     let metric = MetricInScope {
         shape: Shape::of(&entry.metric),
         entry,
@@ -224,10 +232,10 @@ fn metric(
         }
         let message = at("metrics.data.data_points", value.bytes(field))?;
         let taken = match header.kind {
-            9 => points::explicit(message).and_then(|point| distribution(walk, &metric, point)),
+            9 => points::explicit(message, &mut walk.bounds).and_then(|point| distribution(walk, &metric, point)),
             10 => points::exponential(message).and_then(|point| distribution(walk, &metric, point)),
             11 => points::summary(message).and_then(|point| summary(walk, &metric, point)),
-            _ => points::number(message).and_then(|point| number(walk, &metric, point)),
+            _ => number(walk, &metric, message),
         };
         at("metrics.data.data_points", taken)?;
     }
@@ -239,34 +247,48 @@ fn metric(
 fn with_series<'p>(
     walk: &mut Walk<'_>,
     metric: &MetricInScope,
-    mut common: Common<'p>,
+    common: &mut Common<'p>,
     checked: Result<(), RejectReason>,
-    take: impl FnOnce(&mut Walk<'_>, super::walk::Found, i64, &mut Common<'p>),
+    take: impl FnOnce(&mut Walk<'_>, Found, TimeMs, &mut Common<'p>) -> Result<(), RejectReason>,
 ) -> Result<(), WireError> {
-    let time = match checked.and_then(|()| walk.check_time(&common)) {
+    let time = match checked.and_then(|()| walk.check_time(common.time)) {
         Ok(time) => time,
         Err(reason) => {
             walk.reject(metric, reason);
             return Ok(());
         }
     };
-    let raw = std::mem::take(&mut common.attributes);
-    match walk.series(metric, raw.bytes()) {
+    let taken = match walk.series(metric, common.attributes.bytes()) {
         // One of those folded into an overflow series has ended, not the overflow series.
-        Ok(found) if common.is_stale() && walk.is_shared(found.slot) => walk.export.accepted += 1,
-        Ok(found) if common.is_stale() => walk.push(found.slot, &mut common, |points| points.stale(time)),
-        Ok(found) => take(walk, found, time, &mut common),
+        Ok(found) if common.is_stale() && found.folded => {
+            walk.export.accepted += 1;
+            Ok(())
+        }
+        Ok(found) if common.is_stale() => {
+            walk.push(found.slot, common, |points| points.stale(time));
+            Ok(())
+        }
+        Ok(found) => take(walk, found, time, common),
         Err(AttributeError::Wire(error)) => return Err(error),
-        Err(AttributeError::Rejected(reason)) => walk.reject(metric, reason),
+        Err(AttributeError::Rejected(reason)) => Err(reason),
+    };
+    if let Err(reason) = taken {
+        walk.reject(metric, reason);
     }
     Ok(())
 }
 
 #[inline]
-fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Result<(), WireError> {
-    let Number { common, value } = point;
-    let stale = common.is_stale();
-    let checked = if stale || metric.entry.metric.kind == MetricKind::Gauge {
+fn number(walk: &mut Walk<'_>, metric: &MetricInScope, message: &[u8]) -> Result<(), WireError> {
+    let mut point = Number::default();
+    points::number(message, &mut point)?;
+    let Number { mut common, value: told } = point;
+    let value = told.unwrap_or_default();
+    let checked = if common.is_stale() {
+        Ok(())
+    } else if told.is_none() {
+        Err(RejectReason::NoValue)
+    } else if metric.entry.metric.kind == MetricKind::Gauge {
         Ok(())
     } else if !value.is_finite() {
         Err(RejectReason::NotFinite)
@@ -276,42 +298,65 @@ fn number(walk: &mut Walk<'_>, metric: &MetricInScope, point: Number<'_>) -> Res
         Ok(())
     };
     let start = millis(common.start);
-    with_series(walk, metric, common, checked, |walk, found, time, common| {
-        if metric.shape != Shape::Counter {
-            walk.push(found.slot, common, |points| points.value(time, value));
-        } else if walk.is_overflow(metric, found.slot) {
-            let added = walk.difference(found.entry, Run { start, time, value });
-            walk.push(found.slot, common, |points| points.value(time, added));
-        } else {
+    with_series(walk, metric, &mut common, checked, |walk, found, time, common| {
+        if !found.folded && metric.shape == Shape::Counter {
             walk.push(found.slot, common, |points| points.total(Run { start, time, value }));
+            return Ok(());
         }
+        let mut value = value;
+        if found.folded {
+            walk.count_folded();
+            if metric.shape == Shape::Counter {
+                let added = walk.difference(common.attributes.bytes(), metric, start, Total::Value(value));
+                let Some(Total::Value(added)) = added else { return Err(RejectReason::SeriesCap) };
+                value = added;
+            }
+        }
+        walk.push(found.slot, common, |points| points.value(time, value));
+        Ok(())
     })
 }
 
 fn distribution(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::Distribution<'_>) -> Result<(), WireError> {
-    let points::Distribution { common, histogram } = point;
+    let points::Distribution { mut common, histogram } = point;
     let start = millis(common.start);
     let checked = match &histogram {
         Err(reason) if !common.is_stale() => Err(*reason),
         _ => Ok(()),
     };
-    with_series(walk, metric, common, checked, |walk, found, time, common| {
-        let Ok(histogram) = histogram else { return };
-        walk.push(found.slot, common, |points| match metric.shape {
-            Shape::Histogram => points.histogram(time, &histogram),
-            _ => points.histogram_total(start, time, &histogram),
-        });
+    with_series(walk, metric, &mut common, checked, |walk, found, time, common| {
+        let Ok(histogram) = histogram else { return Ok(()) };
+        if !found.folded {
+            walk.push(found.slot, common, |points| match metric.shape {
+                Shape::Histogram => points.histogram(time, &histogram),
+                _ => points.histogram_total(start, time, &histogram),
+            });
+            return Ok(());
+        }
+        walk.count_folded();
+        let mut added = Box::new(histogram);
+        if metric.shape == Shape::HistogramRuns {
+            let difference = walk.difference(common.attributes.bytes(), metric, start, Total::Histogram(added));
+            let Some(Total::Histogram(difference)) = difference else { return Err(RejectReason::SeriesCap) };
+            added = difference;
+        }
+        walk.push(found.slot, common, |points| points.histogram(time, &added));
+        Ok(())
     })
 }
 
 fn summary(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::SummaryPoint<'_>) -> Result<(), WireError> {
-    let points::SummaryPoint { common, summary } = point;
+    let points::SummaryPoint { mut common, summary } = point;
     let checked = match &summary {
         Err(reason) if !common.is_stale() => Err(*reason),
         _ => Ok(()),
     };
-    with_series(walk, metric, common, checked, |walk, found, _, common| {
-        let Ok(summary) = summary else { return };
+    with_series(walk, metric, &mut common, checked, |walk, found, _, common| {
+        let Ok(summary) = summary else { return Ok(()) };
+        if found.folded {
+            return Err(RejectReason::SeriesCap);
+        }
         walk.push(found.slot, common, |points| points.summary(&summary));
+        Ok(())
     })
 }

@@ -16,6 +16,7 @@ pub mod http;
 mod json;
 mod memo;
 mod metrics;
+mod overflow;
 mod own;
 mod points;
 mod recent;
@@ -23,6 +24,7 @@ mod refusal;
 mod reject;
 mod resource;
 mod response;
+mod service;
 mod traces;
 mod walk;
 mod wire;
@@ -30,6 +32,7 @@ mod wire;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -43,7 +46,7 @@ pub use own::encode_host;
 pub use recent::Refused;
 pub use refusal::{Refusal, RefusalKind};
 pub use reject::{REASONS, RejectReason, Rejects};
-pub use resource::{SeriesCaps, Service};
+pub use service::{Offender, SeriesCaps, Service};
 pub use traces::SPAN_METRIC;
 pub use wire::WireError;
 
@@ -125,15 +128,20 @@ impl Ingest {
             return Err(Refusal::unavailable("the database is not available"));
         }
         let key = xxh3_128_with_seed(&body.bytes, self.seed ^ signal as u64).to_le_bytes();
-        let export = self.walk(signal, &body.bytes).map_err(|e| Refusal::of(RefusalKind::Malformed, e.to_string()))?;
+        let mut export =
+            self.walk(signal, &body.bytes).map_err(|e| Refusal::of(RefusalKind::Malformed, e.to_string()))?;
         if export.sections.is_empty() {
             // Nothing to keep: an empty export, or one refused in all its parts.
             self.metrics.acknowledged(signal, &export, false);
+            export.settle();
             return Ok(Ack { accepted: 0, rejects: export.rejects, duplicate: false });
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key, signal, export, _admitted: body.permits, reply };
-        self.queue.send(pending).await.map_err(|_| Refusal::unavailable("the server is shutting down"))?;
+        self.queue.try_send(pending).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::unavailable(format!("{} exports wait already", committer::QUEUE)),
+            TrySendError::Closed(_) => Refusal::unavailable("the server is shutting down"),
+        })?;
         answer.await.unwrap_or_else(|_| Err(Refusal::unavailable("the server is shutting down")))
     }
 
@@ -171,6 +179,12 @@ impl Ingest {
         self.metrics.in_flight_bytes.set(self.admission.in_flight() as i64);
     }
 
+    /// True while exports are refused at once, the database having failed a moment ago.
+    #[must_use]
+    pub fn is_refusing(&self) -> bool {
+        self.signals.is_broken()
+    }
+
     /// Ends the open generation, so that it can be flushed.
     pub fn cut(&self) {
         self.signals.want_cut();
@@ -193,3 +207,6 @@ impl Ingest {
         self.resources.forget_unused(Utc::now().timestamp_millis() - RESOURCE_LIFE.num_milliseconds());
     }
 }
+
+#[cfg(test)]
+mod tests;

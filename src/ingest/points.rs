@@ -2,7 +2,7 @@
 //!
 //! Field numbers are those of `opentelemetry/proto/metrics/v1/metrics.proto`.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::reject::RejectReason;
 use super::wire::{Fields, Value, WireError, repeated_fixed64, repeated_varint};
@@ -19,32 +19,37 @@ pub(super) const fn millis(nanos: u64) -> TimeMs {
     (nanos / 1_000_000) as TimeMs
 }
 
-/// The run of attribute fields of a point, tags included: the raw identity of its series.
+/// The attribute fields of a point, tags included: the raw identity of its series.
 #[derive(Default)]
-pub(super) struct RawAttributes<'a>(Cow<'a, [u8]>);
+pub(super) struct RawAttributes<'a> {
+    run: &'a [u8],
+    /// All of them, when they do not stand together.
+    copied: Vec<u8>,
+}
 
 impl<'a> RawAttributes<'a> {
-    /// Adds the field that was just walked, between `before` and `after` bytes from the end of `message`.
+    /// Adds what was just walked, between `before` and `after` bytes from the end of `message`.
     #[inline]
     fn add(&mut self, message: &'a [u8], before: usize, after: usize) {
-        let (from, to) = (message.len() - before, message.len() - after);
-        let piece = message.get(from..to).unwrap_or_default();
-        if self.0.is_empty() {
-            self.0 = Cow::Borrowed(piece);
-        } else if let Cow::Borrowed(known) = self.0
-            && known.as_ptr_range().end == piece.as_ptr()
-        {
-            // Attribute fields stand together in practice: grow the slice instead of copying.
-            let start = from - known.len();
-            self.0 = Cow::Borrowed(message.get(start..to).unwrap_or_default());
+        let piece = message.get(message.len() - before..message.len() - after).unwrap_or_default();
+        if self.run.is_empty() {
+            self.run = piece;
         } else {
-            self.0.to_mut().extend_from_slice(piece);
+            self.add_apart(piece);
         }
+    }
+
+    #[cold]
+    fn add_apart(&mut self, piece: &[u8]) {
+        if self.copied.is_empty() {
+            self.copied.extend_from_slice(self.run);
+        }
+        self.copied.extend_from_slice(piece);
     }
 
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        if self.copied.is_empty() { self.run } else { &self.copied }
     }
 }
 
@@ -58,7 +63,18 @@ pub(super) struct Common<'a> {
     pub(super) exemplars: Vec<Exemplar>,
 }
 
-impl Common<'_> {
+impl<'a> Common<'a> {
+    /// Takes the attribute fields that stand next, all with the one-byte `tag`.
+    #[inline]
+    fn attributes(&mut self, message: &'a [u8], fields: &mut Fields<'a>, tag: u8) -> Result<(), WireError> {
+        let before = fields.remaining();
+        while fields.peek() == tag {
+            fields.run()?;
+        }
+        self.attributes.add(message, before, fields.remaining());
+        Ok(())
+    }
+
     pub(super) const fn is_stale(&self) -> bool {
         self.flags & NO_RECORDED_VALUE != 0
     }
@@ -94,29 +110,44 @@ fn exemplar(message: &[u8]) -> Result<Option<Exemplar>, WireError> {
 #[derive(Default)]
 pub(super) struct Number<'a> {
     pub(super) common: Common<'a>,
-    pub(super) value: f64,
+    pub(super) value: Option<f64>,
 }
 
-pub(super) fn number(message: &[u8]) -> Result<Number<'_>, WireError> {
-    let mut out = Number::default();
+/// The tags of nearly every number point are a byte each; whatever else there is goes the general way.
+#[inline]
+pub(super) fn number<'a>(message: &'a [u8], out: &mut Number<'a>) -> Result<(), WireError> {
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
-        let Some((field, value)) = fields.next_field()? else { return Ok(out) };
-        match field {
-            2 => out.common.start = value.fixed64(field)?,
-            3 => out.common.time = value.fixed64(field)?,
-            4 => out.value = value.double(field)?,
-            5 => out.common.exemplar(value.bytes(field)?)?,
-            6 => out.value = value.fixed64(field)? as i64 as f64,
-            7 => {
-                value.bytes(field)?;
-                out.common.attributes.add(message, before, fields.remaining());
+        match fields.peek() {
+            0x11 => out.common.start = fields.eight()?,
+            0x19 => out.common.time = fields.eight()?,
+            0x21 => out.value = Some(f64::from_bits(fields.eight()?)),
+            0x31 => out.value = Some(fields.eight()? as i64 as f64),
+            0x3a => out.common.attributes(message, &mut fields, 0x3a)?,
+            _ => {
+                if !number_field(&mut fields, out)? {
+                    return Ok(());
+                }
             }
-            8 => out.common.flags = value.varint(field)?,
-            _ => {}
         }
     }
+}
+
+/// Any field of a number point; false at the end.
+fn number_field<'a>(fields: &mut Fields<'a>, out: &mut Number<'a>) -> Result<bool, WireError> {
+    let Some((field, value)) = fields.next_field()? else { return Ok(false) };
+    match field {
+        2 => out.common.start = value.fixed64(field)?,
+        3 => out.common.time = value.fixed64(field)?,
+        4 => out.value = Some(value.double(field)?),
+        5 => out.common.exemplar(value.bytes(field)?)?,
+        6 => out.value = Some(value.fixed64(field)? as i64 as f64),
+        // Its tag is not one byte: no encoder writes that.
+        7 => return Err(WireError::Type(field)),
+        8 => out.common.flags = value.varint(field)?,
+        _ => {}
+    }
+    Ok(true)
 }
 
 /// A histogram point of either kind, or why it is refused.
@@ -126,44 +157,66 @@ pub(super) struct Distribution<'a> {
 }
 
 /// A `HistogramDataPoint`.
-pub(super) fn explicit(message: &[u8]) -> Result<Distribution<'_>, WireError> {
+///
+/// Most points of a body have the same bounds: `last` are those of the one before.
+pub(super) fn explicit<'a>(message: &'a [u8], last: &mut LastBounds) -> Result<Distribution<'a>, WireError> {
     let mut common = Common::default();
     let (mut count, mut sum, mut min, mut max) = (0, 0.0, None, None);
     let (mut counts, mut bounds) = (Vec::new(), Vec::new());
+    let mut same: Option<Arc<[f64]>> = None;
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
+        if fields.peek() == 0x4a {
+            common.attributes(message, &mut fields, 0x4a)?;
+        }
         let Some((field, value)) = fields.next_field()? else { break };
         match field {
             2 => common.start = value.fixed64(field)?,
             3 => common.time = value.fixed64(field)?,
             4 => count = value.fixed64(field)?,
             5 => sum = value.double(field)?,
-            6 => repeated_fixed64(field, value, |n| counts.push(n))?,
-            7 => repeated_fixed64(field, value, |bits| bounds.push(f64::from_bits(bits)))?,
-            8 => common.exemplar(value.bytes(field)?)?,
-            9 => {
-                value.bytes(field)?;
-                common.attributes.add(message, before, fields.remaining());
+            6 => repeated_fixed64(field, value, &mut counts, |n| n)?,
+            7 => {
+                let raw = if let Value::Bytes(raw) = value { Some(raw) } else { None };
+                let begins = same.is_none() && bounds.is_empty();
+                if begins && raw.is_some() && raw == last.raw.as_deref() {
+                    same = Some(Arc::clone(&last.bounds));
+                    continue;
+                }
+                bounds.extend(same.take().iter().flat_map(|same| same.iter()));
+                repeated_fixed64(field, value, &mut bounds, f64::from_bits)?;
+                // Bounds in several parts are not worth remembering.
+                last.raw = raw.filter(|_| begins).map(<[u8]>::to_vec);
             }
+            8 => common.exemplar(value.bytes(field)?)?,
+            9 => return Err(WireError::Type(field)),
             10 => common.flags = value.varint(field)?,
             11 => min = Some(value.double(field)?),
             12 => max = Some(value.double(field)?),
             _ => {}
         }
     }
+    let bounds = same.unwrap_or_else(|| bounds.into());
     if counts.is_empty() && bounds.is_empty() {
         // A histogram without buckets is legal: count and sum only.
         counts.push(count);
     }
-    let histogram = check_explicit(count, sum, &counts, &bounds).map(|()| Histogram {
-        count,
-        sum,
-        min,
-        max,
-        buckets: Buckets::Explicit { bounds: bounds.into(), counts },
-    });
+    let checked = check_explicit(count, sum, &counts, &bounds);
+    last.bounds = Arc::clone(&bounds);
+    let histogram = checked.map(|()| Histogram { count, sum, min, max, buckets: Buckets::Explicit { bounds, counts } });
     Ok(Distribution { common, histogram })
+}
+
+/// The bounds of the last explicit histogram, and how they were written.
+pub(super) struct LastBounds {
+    raw: Option<Vec<u8>>,
+    bounds: Arc<[f64]>,
+}
+
+impl Default for LastBounds {
+    fn default() -> Self {
+        Self { raw: None, bounds: Arc::from([]) }
+    }
 }
 
 fn check_explicit(count: u64, sum: f64, counts: &[u64], bounds: &[f64]) -> Result<(), RejectReason> {
@@ -196,13 +249,12 @@ pub(super) fn exponential(message: &[u8]) -> Result<Distribution<'_>, WireError>
     let mut too_many = false;
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
+        if fields.peek() == 0x0a {
+            common.attributes(message, &mut fields, 0x0a)?;
+        }
         let Some((field, value)) = fields.next_field()? else { break };
         match field {
-            1 => {
-                value.bytes(field)?;
-                common.attributes.add(message, before, fields.remaining());
-            }
+            1 => return Err(WireError::Type(field)),
             2 => common.start = value.fixed64(field)?,
             3 => common.time = value.fixed64(field)?,
             4 => count = value.fixed64(field)?,
@@ -244,24 +296,30 @@ pub(super) fn exponential(message: &[u8]) -> Result<Distribution<'_>, WireError>
     Ok(Distribution { common, histogram })
 }
 
-/// One side's buckets, without the empty ones at both ends.
+/// One side's buckets, without the empty ones at both ends; of too many only as many as fit are kept.
 fn side(message: &[u8], too_many: &mut bool) -> Result<ExponentialBuckets, WireError> {
     let mut out = ExponentialBuckets::default();
+    // Empty buckets are counted and written only before a full one: a byte of the body must not become eight here.
+    let (mut empty, mut before) = (0usize, 0u64);
     let mut fields = Fields::new(message);
     while let Some((field, value)) = fields.next_field()? {
         match field {
             1 => out.offset = value.sint32(field)?,
-            2 => repeated_varint(field, value, |n| out.counts.push(n))?,
+            2 => repeated_varint(field, value, |n| match n {
+                0 if out.counts.is_empty() => before += 1,
+                0 => empty += 1,
+                n if out.counts.len() + empty >= MAX_BUCKETS => *too_many |= n > 0,
+                n => {
+                    out.counts.resize(out.counts.len() + std::mem::take(&mut empty), 0);
+                    out.counts.push(n);
+                }
+            })?,
             _ => {}
         }
     }
-    let used = out.counts.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
-    out.counts.truncate(used);
-    let front = out.counts.iter().take_while(|n| **n == 0).count();
-    out.counts.drain(..front);
-    let end = i64::from(out.offset) + front as i64 + out.counts.len() as i64;
-    *too_many |= out.counts.len() > MAX_BUCKETS || i32::try_from(end).is_err();
-    out.offset = out.offset.saturating_add(front as i32);
+    let first = i64::from(out.offset) + before.min(u64::from(u32::MAX)) as i64;
+    *too_many |= i32::try_from(first + out.counts.len() as i64).is_err();
+    out.offset = i32::try_from(first).unwrap_or_default();
     Ok(out)
 }
 
@@ -276,18 +334,17 @@ pub(super) fn summary(message: &[u8]) -> Result<SummaryPoint<'_>, WireError> {
     let (mut count, mut sum, mut quantiles) = (0, 0.0, Vec::new());
     let mut fields = Fields::new(message);
     loop {
-        let before = fields.remaining();
+        if fields.peek() == 0x3a {
+            common.attributes(message, &mut fields, 0x3a)?;
+        }
         let Some((field, value)) = fields.next_field()? else { break };
         match field {
             2 => common.start = value.fixed64(field)?,
             3 => common.time = value.fixed64(field)?,
             4 => count = value.fixed64(field)?,
             5 => sum = value.double(field)?,
-            6 => quantiles.push(quantile(value)?),
-            7 => {
-                value.bytes(field)?;
-                common.attributes.add(message, before, fields.remaining());
-            }
+            6 if quantiles.len() <= MAX_BUCKETS => quantiles.push(quantile(value)?),
+            7 => return Err(WireError::Type(field)),
             8 => common.flags = value.varint(field)?,
             _ => {}
         }
@@ -315,4 +372,36 @@ fn quantile(value: Value<'_>) -> Result<(f64, f64), WireError> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(message: &[u8], last: &mut LastBounds) -> Vec<f64> {
+        let histogram = explicit(message, last).expect("protobuf").histogram.expect("sound");
+        let Buckets::Explicit { bounds, .. } = histogram.buckets else { panic!("explicit") };
+        bounds.to_vec()
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_point_however_they_are_written() {
+        let packed = |field: u8, values: &[u64]| {
+            let mut out = vec![field << 3 | 2, values.len() as u8 * 8];
+            values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+            out
+        };
+        let of = |parts: &[&[f64]]| {
+            let bounds: Vec<u8> = parts
+                .iter()
+                .flat_map(|part| packed(7, &part.iter().map(|b| b.to_bits()).collect::<Vec<_>>()))
+                .collect();
+            [packed(6, &vec![0; parts.concat().len() + 1]), bounds].concat()
+        };
+        let mut last = LastBounds::default();
+        for parts in [&[&[1.0, 2.0][..]][..], &[&[1.0, 2.0]], &[&[1.0], &[2.0, 3.0]], &[&[2.0, 3.0]], &[&[1.0], &[2.0]]]
+        {
+            assert_eq!(bounds(&of(parts), &mut last), parts.concat());
+        }
+    }
 }

@@ -42,10 +42,20 @@ pub enum RejectReason {
     SpanId,
     /// Span end before its start.
     SpanTimes,
+    /// A number point without a value.
+    NoValue,
+    /// Labels of resource, scope and point together larger than 16 KiB.
+    SeriesLabels,
+    /// A new metric of a service that has made 10 000.
+    MetricCount,
+    /// A new service while 10 000 report.
+    ServiceCount,
+    /// Past the caps, and not to be folded.
+    SeriesCap,
 }
 
 /// All reasons, in the order of their numbers.
-pub const REASONS: [RejectReason; 18] = [
+pub const REASONS: [RejectReason; 23] = [
     RejectReason::MetricName,
     RejectReason::AttributeKey,
     RejectReason::AttributeCount,
@@ -64,6 +74,11 @@ pub const REASONS: [RejectReason; 18] = [
     RejectReason::TraceId,
     RejectReason::SpanId,
     RejectReason::SpanTimes,
+    RejectReason::NoValue,
+    RejectReason::SeriesLabels,
+    RejectReason::MetricCount,
+    RejectReason::ServiceCount,
+    RejectReason::SeriesCap,
 ];
 
 impl RejectReason {
@@ -89,6 +104,11 @@ impl RejectReason {
             Self::TraceId => "trace_id",
             Self::SpanId => "span_id",
             Self::SpanTimes => "span_times",
+            Self::NoValue => "no_value",
+            Self::SeriesLabels => "series_labels",
+            Self::MetricCount => "metric_count",
+            Self::ServiceCount => "service_count",
+            Self::SeriesCap => "series_cap",
         }
     }
 
@@ -114,6 +134,11 @@ impl RejectReason {
             Self::TraceId => "trace_id must be 16 bytes, not all zero",
             Self::SpanId => "span_id must be 8 bytes, not all zero",
             Self::SpanTimes => "end_time_unix_nano is before start_time_unix_nano",
+            Self::NoValue => "data point has no value",
+            Self::SeriesLabels => "labels of a series are together more than 16 KiB",
+            Self::MetricCount => "service has more than 10000 metrics",
+            Self::ServiceCount => "more than 10000 services report",
+            Self::SeriesCap => "series is past the cap and cannot be folded: a summary, or too many cumulative series",
         }
     }
 }

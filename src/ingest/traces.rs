@@ -7,17 +7,17 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::attributes::{self, AttributeError, key_value};
 use super::export::{Export, WalkError, at};
 use super::metrics::find;
 use super::points::Common;
 use super::reject::RejectReason;
-use super::walk::{Context, MetricInScope, Walk, with_resource};
+use super::walk::{Context, MetricInScope, OwnLabels, Walk, with_resource};
 use super::wire::{Fields, WireError};
 use crate::model::{Exemplar, Histogram, Metric, MetricKind, Temporality, TimeMs, Width};
-use crate::rollup::{LabelPairs, Shape, Slot};
+use crate::rollup::{Shape, Slot};
 
 /// The metric that spans feed, named as the collector's span-metrics connector does; in seconds.
 pub const SPAN_METRIC: &str = "traces.span.metrics.duration";
@@ -68,8 +68,9 @@ fn resource_spans(context: &Context<'_>, export: &mut Export, message: &[u8], wi
         export,
         resource,
         |walk| {
-            let mut sums = Sums { width, metric: span_metric(walk), order: Vec::new(), at: HashMap::new() };
-            each_span(message, |span| sums.add(walk, span))?;
+            let mut sums = Sums::new(width, span_metric(walk));
+            let mut span = Span::default();
+            each_span(message, |message| sums.add(walk, &mut span, message))?;
             sums.push_all(walk);
             Ok(())
         },
@@ -85,7 +86,7 @@ fn resource_spans(context: &Context<'_>, export: &mut Export, message: &[u8], wi
     )
 }
 
-fn each_span(message: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), WireError>) -> Result<(), WalkError> {
+fn each_span<'b>(message: &'b [u8], mut each: impl FnMut(&'b [u8]) -> Result<(), WireError>) -> Result<(), WalkError> {
     let mut fields = Fields::new(message);
     while let Some((field, value)) = at("resource_spans", fields.next_field())? {
         if field != 2 {
@@ -132,28 +133,31 @@ struct Span<'a> {
     labels: Vec<(&'static str, &'a [u8])>,
 }
 
-fn read(message: &[u8]) -> Result<Span<'_>, WireError> {
-    let mut out = Span::default();
+/// The tags that nearly every span has are a byte each; whatever else there is goes the general way.
+fn read<'b>(message: &'b [u8], out: &mut Span<'b>) -> Result<(), WireError> {
+    let labels = std::mem::take(&mut out.labels);
+    *out = Span { labels, ..Span::default() };
+    out.labels.clear();
     let mut fields = Fields::new(message);
-    while let Some((field, value)) = fields.next_field()? {
-        match field {
-            1 => out.trace_id = value.bytes(field)?,
-            2 => out.span_id = value.bytes(field)?,
-            5 => out.name = value.bytes(field)?,
-            6 => out.kind = value.varint(field)?,
-            7 => out.start = value.fixed64(field)?,
-            8 => out.end = value.fixed64(field)?,
-            9 => {
-                let (key, any) = key_value(value.bytes(field)?)?;
-                if let Some(label) = label_of(key) {
-                    out.labels.push((label, any));
+    loop {
+        match fields.peek() {
+            0x0a => out.trace_id = fields.run()?,
+            0x12 => out.span_id = fields.run()?,
+            0x2a => out.name = fields.run()?,
+            0x39 => out.start = fields.eight()?,
+            0x41 => out.end = fields.eight()?,
+            0x4a => out.attribute(fields.run()?)?,
+            _ => {
+                let Some((field, value)) = fields.next_field()? else { return Ok(()) };
+                match field {
+                    1 | 2 | 5 | 7 | 8 | 9 => return Err(WireError::Type(field)),
+                    6 => out.kind = value.varint(field)?,
+                    15 => out.status = status(value.bytes(field)?)?,
+                    _ => {}
                 }
             }
-            15 => out.status = status(value.bytes(field)?)?,
-            _ => {}
         }
     }
-    Ok(out)
 }
 
 /// The label that an attribute becomes, if any; most are told apart by their first two bytes.
@@ -175,7 +179,30 @@ fn status(message: &[u8]) -> Result<u64, WireError> {
     Ok(0)
 }
 
-impl Span<'_> {
+impl<'b> Span<'b> {
+    /// Takes the attribute, when it becomes a label.
+    #[inline]
+    fn attribute(&mut self, message: &'b [u8]) -> Result<(), WireError> {
+        // Most are key and value and nothing else, and most become no label: those cost a look at their key.
+        if let [0x0a, len @ 0..=0x7f, rest @ ..] = message
+            && let Some((key, rest)) = rest.split_at_checked(usize::from(*len))
+        {
+            match (label_of(key), rest) {
+                (None, _) => return Ok(()),
+                (Some(label), [0x12, len @ 0..=0x7f, any @ ..]) if any.len() == usize::from(*len) => {
+                    self.labels.push((label, any));
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        let (key, any) = key_value(message)?;
+        if let Some(label) = label_of(key) {
+            self.labels.push((label, any));
+        }
+        Ok(())
+    }
+
     fn check(&self, walk: &Walk<'_>) -> Result<TimeMs, RejectReason> {
         if self.trace_id.len() != 16 || self.trace_id.iter().all(|b| *b == 0) {
             return Err(RejectReason::TraceId);
@@ -186,37 +213,35 @@ impl Span<'_> {
         if self.end < self.start {
             return Err(RejectReason::SpanTimes);
         }
-        walk.check_time(&Common { time: self.end, ..Common::default() })
+        walk.check_time(self.end)
     }
 
-    /// Hash of what tells operations apart.
-    fn identity(&self, seed: u64) -> u128 {
-        let mut hasher = Xxh3::with_seed(seed);
-        hasher.update(self.name);
-        hasher.update(&[0xff, self.kind as u8, self.status as u8]);
+    /// Hash of what tells operations apart, put together in `scratch`.
+    fn identity(&self, seed: u64, scratch: &mut Vec<u8>) -> u128 {
+        scratch.clear();
+        scratch.extend_from_slice(self.name);
+        scratch.extend_from_slice(&[0xff, self.kind as u8, self.status as u8]);
         for (label, any) in &self.labels {
-            hasher.update(label.as_bytes());
-            hasher.update(any);
+            scratch.extend_from_slice(label.as_bytes());
+            scratch.extend_from_slice(any);
         }
-        hasher.digest128()
+        xxh3_128_with_seed(scratch, seed)
     }
 
-    fn label_pairs(&self, walk: &Walk<'_>) -> Result<LabelPairs, AttributeError> {
-        let interner = &walk.context.registry.interner;
+    fn labels(&self) -> Result<OwnLabels<'_>, AttributeError> {
         let name = String::from_utf8_lossy(self.name);
         let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
-        let mut pairs = vec![
-            (interner.intern("span.name"), interner.intern(name)),
-            (interner.intern("span.kind"), interner.intern(kind_name(self.kind))),
-            (interner.intern("status.code"), interner.intern(status_name(self.status))),
+        let mut labels: OwnLabels<'_> = vec![
+            ("span.name".into(), name.to_owned()),
+            ("span.kind".into(), kind_name(self.kind).to_owned()),
+            ("status.code".into(), status_name(self.status).to_owned()),
         ];
         for (label, any) in &self.labels {
-            let name = interner.intern(label);
-            if !pairs.iter().any(|(known, _)| *known == name) {
-                pairs.push((name, interner.intern(&attributes::text(any)?)));
+            if !labels.iter().any(|(known, _)| known == label) {
+                labels.push(((*label).into(), attributes::text(any)?));
             }
         }
-        Ok(pairs.into())
+        Ok(labels)
     }
 }
 
@@ -242,8 +267,8 @@ const fn status_name(status: u64) -> &'static str {
 struct Sum {
     slot: Slot,
     time: TimeMs,
-    spans: u64,
-    durations: Histogram,
+    /// In seconds.
+    durations: Vec<f64>,
     slowest: Exemplar,
 }
 
@@ -253,11 +278,16 @@ struct Sums {
     metric: MetricInScope,
     order: Vec<Sum>,
     at: HashMap<(Slot, u32), usize>,
+    scratch: Vec<u8>,
 }
 
 impl Sums {
-    fn add(&mut self, walk: &mut Walk<'_>, message: &[u8]) -> Result<(), WireError> {
-        let span = read(message)?;
+    fn new(width: Width, metric: MetricInScope) -> Self {
+        Self { width, metric, order: Vec::new(), at: HashMap::new(), scratch: Vec::new() }
+    }
+
+    fn add<'b>(&mut self, walk: &mut Walk<'_>, span: &mut Span<'b>, message: &'b [u8]) -> Result<(), WireError> {
+        read(message, span)?;
         let time = match span.check(walk) {
             Ok(time) => time,
             Err(reason) => {
@@ -265,17 +295,21 @@ impl Sums {
                 return Ok(());
             }
         };
-        let hash = span.identity(self.metric.seed);
-        let found = walk.series_with(&self.metric, hash, |walk| span.label_pairs(walk));
-        let slot = match found {
-            Ok(found) => found.slot,
+        let hash = span.identity(self.metric.seed, &mut self.scratch);
+        let slot = match walk.series_with(&self.metric, hash, || span.labels()) {
+            Ok(found) => {
+                if found.folded {
+                    walk.count_folded();
+                }
+                found.slot
+            }
             Err(AttributeError::Wire(error)) => return Err(error),
             Err(AttributeError::Rejected(reason)) => {
                 walk.export.rejects.add(reason, 1, &String::from_utf8_lossy(span.name));
                 return Ok(());
             }
         };
-        self.count(slot, time, &span);
+        self.count(slot, time, span);
         Ok(())
     }
 
@@ -290,17 +324,14 @@ impl Sums {
         let at = *self.at.entry((slot, self.width.window_of(time))).or_insert(self.order.len());
         match self.order.get_mut(at) {
             Some(sum) => {
-                sum.spans += 1;
                 sum.time = sum.time.max(time);
-                sum.durations.observe(seconds);
+                sum.durations.push(seconds);
                 if seconds > sum.slowest.value {
                     sum.slowest = slowest();
                 }
             }
             None => {
-                let mut durations = Histogram::exponential(SCALE);
-                durations.observe(seconds);
-                self.order.push(Sum { slot, time, spans: 1, durations, slowest: slowest() });
+                self.order.push(Sum { slot, time, durations: vec![seconds], slowest: slowest() });
             }
         }
     }
@@ -308,8 +339,10 @@ impl Sums {
     fn push_all(self, walk: &mut Walk<'_>) {
         for sum in self.order {
             let mut common = Common { exemplars: vec![sum.slowest], ..Common::default() };
-            walk.push(sum.slot, &mut common, |points| points.histogram(sum.time, &sum.durations));
-            walk.export.accepted += sum.spans - 1;
+            let mut durations = Histogram::exponential(SCALE);
+            durations.observe(&sum.durations);
+            walk.push(sum.slot, &mut common, |points| points.histogram(sum.time, &durations));
+            walk.export.accepted += durations.count - 1;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a walk over a body writes to: sections of points, refusals, exemplars; and how a point finds its series.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,16 +8,21 @@ use parking_lot::MutexGuard;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::attributes::{self, AttributeError};
-use super::export::{Export, Section, WalkError};
-use super::memo::{EntryIndex, Folded, Memo};
-use super::points::{Common, millis};
+use super::export::{Export, Section, Share, WalkError};
+use super::memo::{Found, Memo};
+use super::overflow::{Overflow, Taken, Total};
+use super::points::{Common, LastBounds, millis};
 use super::reject::RejectReason;
-use super::resource::{Resource, Resources, SeriesCaps};
-use crate::model::{Labels, Metric, MetricKind, Run, Temporality, TimeMs};
-use crate::rollup::{LabelPairs, MetricEntry, PointWriter, Registry, Shape, Slot, Symbol};
+use super::resource::{Resource, Resources};
+use super::service::{Offender, SeriesCaps};
+use crate::model::{Labels, Metric, Temporality, TimeMs};
+use crate::rollup::{MetricEntry, PointWriter, Registry, Shape, Slot, Symbol};
 
 /// How far ahead of the server's clock a point may be.
 const FUTURE_MAX_MS: i64 = 10 * 60 * 1000;
+
+/// Most bytes of a series' labels together; they are journaled with it.
+const LABEL_BYTES_MAX: usize = 16 << 10;
 
 /// What every walk needs to know.
 pub(super) struct Context<'a> {
@@ -49,36 +55,49 @@ pub(super) struct MetricInScope {
     pub(super) attributes_field: u32,
 }
 
-/// A series found: in the memo at `entry`, folded into the overflow series or not.
-pub(super) struct Found {
-    pub(super) slot: Slot,
-    pub(super) entry: EntryIndex,
-}
+/// Labels of a point as text.
+pub(super) type OwnLabels<'p> = Vec<(Cow<'p, str>, String)>;
 
 /// Walks one resource of a body.
 pub(super) struct Walk<'a> {
     pub(super) context: &'a Context<'a>,
-    pub(super) resource: &'a Resource,
+    pub(super) resource: &'a Arc<Resource>,
     pub(super) export: &'a mut Export,
     memo: MutexGuard<'a, Memo>,
     slots: Vec<Slot>,
     points: PointWriter,
+    folded: u64,
+    taken: Taken,
+    /// Of the last explicit histogram.
+    pub(super) bounds: LastBounds,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn begin(context: &'a Context<'a>, resource: &'a Resource, export: &'a mut Export) -> Self {
+    fn begin(context: &'a Context<'a>, resource: &'a Arc<Resource>, export: &'a mut Export) -> Self {
         let mut memo = resource.memo.lock();
         memo.begin();
-        Self { context, resource, export, memo, slots: Vec::new(), points: PointWriter::default() }
+        let slots = Vec::with_capacity(memo.expected_points());
+        Self {
+            context,
+            resource,
+            export,
+            memo,
+            slots,
+            points: PointWriter::default(),
+            folded: 0,
+            taken: Taken::new(),
+            bounds: LastBounds::default(),
+        }
     }
 
-    /// Puts the section together.
-    pub(super) fn finish(mut self) {
-        if self.slots.is_empty() {
-            return;
+    /// Puts the section together, and this resource's share of the export.
+    fn finish(mut self, accepted: u64, rejected: u64) {
+        let resource = Arc::clone(self.resource);
+        self.export.shares.push(Share { resource, accepted, rejected, folded: self.folded, taken: self.taken });
+        if !self.slots.is_empty() {
+            let template = self.memo.template(self.context.registry, &self.slots);
+            self.export.sections.push(Section { template, points: self.points.finish() });
         }
-        let template = self.memo.template(self.context.registry, &self.slots);
-        self.export.sections.push(Section { template, points: self.points.finish() });
     }
 
     /// Counts a refusal.
@@ -88,9 +107,9 @@ impl<'a> Walk<'a> {
 
     /// Checks a point's time.
     #[inline]
-    pub(super) fn check_time(&self, common: &Common<'_>) -> Result<TimeMs, RejectReason> {
-        let time = millis(common.time);
-        if common.time == 0 {
+    pub(super) fn check_time(&self, nanos: u64) -> Result<TimeMs, RejectReason> {
+        let time = millis(nanos);
+        if nanos == 0 {
             Err(RejectReason::NoTime)
         } else if time > self.context.now + FUTURE_MAX_MS {
             Err(RejectReason::Future)
@@ -105,35 +124,56 @@ impl<'a> Walk<'a> {
     #[inline]
     pub(super) fn series(&mut self, metric: &MetricInScope, raw: &[u8]) -> Result<Found, AttributeError> {
         let hash = xxh3_128_with_seed(raw, metric.seed);
-        self.series_with(metric, hash, |walk| {
-            let interner = &walk.context.registry.interner;
+        self.series_with(metric, hash, || {
             let pairs = attributes::pairs(raw, metric.attributes_field)?;
-            Ok(pairs.iter().map(|(name, value)| (interner.intern(name), interner.intern(value))).collect())
+            Ok(pairs.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect())
         })
     }
 
-    /// The series whose raw identity hashes to `hash`; `own` makes its labels when it was never seen.
+    /// The series whose raw identity hashes to `hash`; `own` makes its labels when it is not remembered.
     #[inline]
-    pub(super) fn series_with(
+    pub(super) fn series_with<'p>(
         &mut self,
         metric: &MetricInScope,
         hash: u128,
-        own: impl FnOnce(&Self) -> Result<LabelPairs, AttributeError>,
+        own: impl FnOnce() -> Result<OwnLabels<'p>, AttributeError>,
     ) -> Result<Found, AttributeError> {
-        if let Some((entry, slot)) = self.memo.find(hash) {
-            return Ok(Found { slot, entry });
+        if let Some(found) = self.memo.find(hash) {
+            return Ok(found);
         }
-        let own = own(self)?;
-        let slot = self.first_seen(metric, own.into_vec());
-        Ok(Found { slot, entry: self.memo.insert(hash, slot) })
+        let own = own()?;
+        let found = self.not_remembered(metric, &own)?;
+        self.memo.insert(hash, found);
+        Ok(found)
     }
 
     #[cold]
-    fn first_seen(&mut self, metric: &MetricInScope, own: Vec<(Symbol, Symbol)>) -> Slot {
-        let (base, own) = self.settle_clashes(&metric.base, own);
-        let admit = || self.resource.service.admit(metric.entry.index, self.context.caps);
-        let made = self.context.registry.series(&metric.entry, &base, own.into(), admit);
-        made.unwrap_or_else(|| self.overflow(metric))
+    fn not_remembered(&mut self, metric: &MetricInScope, own: &OwnLabels<'_>) -> Result<Found, AttributeError> {
+        let registry = self.context.registry;
+        let interner = &registry.interner;
+        let base_bytes: usize =
+            metric.base.iter().map(|(n, v)| interner.text(*n).len() + interner.text(*v).len()).sum();
+        let bytes = base_bytes + own.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if bytes > LABEL_BYTES_MAX {
+            return Err(AttributeError::Rejected(RejectReason::SeriesLabels));
+        }
+        // Text that has no symbol yet is of no known series, and gets none when the series is past the cap.
+        let symbols = own.iter().map(|(n, v)| Some((interner.find(n)?, interner.find(v)?))).collect::<Option<Vec<_>>>();
+        let identity = |symbols| {
+            let (base, own) = self.settle_clashes(&metric.base, symbols);
+            (registry.series_id(&metric.entry, &base, &own), base, own)
+        };
+        let known = symbols.map(identity);
+        if let Some(slot) = known.as_ref().and_then(|(id, ..)| registry.slot_of(*id)) {
+            return Ok(Found { slot, folded: false });
+        }
+        if !self.resource.admit(metric.entry.index, self.context.caps) {
+            return Ok(Found { slot: self.overflow(metric, own), folded: true });
+        }
+        let (id, base, own) = known
+            .unwrap_or_else(|| identity(own.iter().map(|(n, v)| (interner.intern(n), interner.intern(v))).collect()));
+        self.export.defined_bytes += bytes;
+        Ok(Found { slot: registry.series(id, &metric.entry, &base, own.into()), folded: false })
     }
 
     /// A data-point attribute wins over the resource's of the same name, which is kept under `resource_<name>`.
@@ -152,46 +192,44 @@ impl<'a> Walk<'a> {
     }
 
     /// The series that takes what is past the caps; its totals stay exact.
-    fn overflow(&mut self, metric: &MetricInScope) -> Slot {
+    fn overflow(&mut self, metric: &MetricInScope, own: &OwnLabels<'_>) -> Slot {
         let service = &self.resource.service;
         let name: Arc<str> = Arc::from(&*metric.entry.metric.name);
+        // A value that nothing else has is what makes the series many.
+        let is_new = |value: &str| self.context.registry.interner.find(value).is_none();
+        let attribute = own.iter().find(|(_, value)| is_new(value)).map(|(name, _)| Arc::from(&**name));
         if service.warns(self.context.now) {
+            let by = attribute.as_ref().map(|name: &Arc<str>| format!(", attribute {name:?}")).unwrap_or_default();
             self.export.rejects.warn(format!(
-                "service {:?} has reached its cap of series ({} a metric, {} in all) with metric {name:?}: \
+                "service {:?} has reached its cap of series ({} a metric, {} in all) with metric {name:?}{by}: \
                  new series fold into otel.metric.overflow",
                 service.name, self.context.caps.per_metric, self.context.caps.per_service
             ));
         }
-        *service.offender.lock() = Some(name);
+        *service.offender.lock() = Some(Offender { metric: name, attribute });
         let labels = Labels::of(&[("service.name", &*service.name), (OVERFLOW, "true")]);
         let entry = overflow_metric(self.context.registry, &metric.entry);
         self.context.registry.series_from_labels(&entry, &labels, false)
     }
 
-    /// True when the series in `slot` is not `metric`'s own but the one past the caps.
-    #[inline]
-    pub(super) fn is_overflow(&self, metric: &MetricInScope, slot: Slot) -> bool {
-        // Gauges and deltas go into the overflow series as they are, so only a changed metric matters.
-        self.context.registry.get(slot).is_some_and(|entry| entry.metric.index != metric.entry.index)
+    /// What a cumulative total past the cap adds to the overflow series; `None` when it cannot be told.
+    pub(super) fn difference(
+        &mut self,
+        raw: &[u8],
+        metric: &MetricInScope,
+        start: TimeMs,
+        total: Total,
+    ) -> Option<Total> {
+        let identity = xxh3_128_with_seed(raw, metric.seed);
+        let known_since = self.context.started - FUTURE_MAX_MS;
+        let added = self.memo.overflow.take(identity, start, total, known_since)?;
+        Overflow::note(&mut self.taken, identity, &added);
+        Some(added)
     }
 
-    /// True when other senders' series may share the one in `slot`.
-    pub(super) fn is_shared(&self, slot: Slot) -> bool {
-        let registry = self.context.registry;
-        registry.get(slot).is_some_and(|entry| registry.labels(entry).get(OVERFLOW).is_some())
-    }
-
-    /// What a cumulative total beyond the cap adds to the overflow series.
-    pub(super) fn difference(&mut self, entry: EntryIndex, run: Run) -> f64 {
-        self.resource.service.folded.fetch_add(1, Ordering::Relaxed);
-        let last = self.memo.folded.insert(entry, Folded { start: run.start, value: run.value });
-        match last {
-            Some(last) if last.start == run.start && last.value <= run.value => run.value - last.value,
-            Some(_) => run.value,
-            // A run from before this process was perhaps counted by the one before it.
-            None if run.start != 0 && run.start < self.context.started - FUTURE_MAX_MS => 0.0,
-            None => run.value,
-        }
+    /// Counts a point that was folded.
+    pub(super) fn count_folded(&mut self) {
+        self.folded += 1;
     }
 
     /// Takes a point.
@@ -200,8 +238,8 @@ impl<'a> Walk<'a> {
         self.slots.push(slot);
         write(&mut self.points);
         self.export.accepted += 1;
-        for exemplar in common.exemplars.drain(..) {
-            self.export.exemplars.push((slot, exemplar));
+        if !common.exemplars.is_empty() {
+            self.export.exemplars.extend(common.exemplars.drain(..).map(|exemplar| (slot, exemplar)));
         }
     }
 }
@@ -209,11 +247,10 @@ impl<'a> Walk<'a> {
 /// Cumulative totals of many series cannot share one; their differences can.
 fn overflow_metric(registry: &Registry, entry: &Arc<MetricEntry>) -> Arc<MetricEntry> {
     let metric = &*entry.metric;
-    if Shape::of(metric) != Shape::Counter {
+    if !matches!(Shape::of(metric), Shape::Counter | Shape::HistogramRuns) {
         return Arc::clone(entry);
     }
-    let delta = Metric { temporality: Temporality::Delta, kind: MetricKind::Counter, ..metric.clone() };
-    registry.metric(delta, &entry.description)
+    registry.metric(Metric { temporality: Temporality::Delta, ..metric.clone() }, &entry.description)
 }
 
 /// Runs `walk` over the resource whose message is `raw`, or counts `count` refusals when its attributes are bad.
@@ -231,11 +268,9 @@ pub(super) fn with_resource(
     };
     let (accepted, rejected) = (export.accepted, export.rejects.total());
     let mut running = Walk::begin(context, &resource, export);
-    walk(&mut running)?;
-    running.finish();
-    let service = &resource.service;
-    service.accepted.fetch_add(export.accepted - accepted, Ordering::Relaxed);
-    service.rejected.fetch_add(export.rejects.total() - rejected, Ordering::Relaxed);
-    service.last_seen.store(context.now, Ordering::Relaxed);
-    Ok(())
+    let walked = walk(&mut running);
+    let (accepted, rejected) = (running.export.accepted - accepted, running.export.rejects.total() - rejected);
+    running.finish(accepted, rejected);
+    resource.service.last_seen.store(context.now, Ordering::Relaxed);
+    walked
 }

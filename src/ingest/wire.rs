@@ -99,6 +99,29 @@ impl<'a> Fields<'a> {
         Ok(Some((field, value)))
     }
 
+    /// The first byte of the next tag; 0, which is none, at the end.
+    #[inline]
+    pub(crate) fn peek(&self) -> u8 {
+        self.rest.first().copied().unwrap_or_default()
+    }
+
+    /// The value of a field whose tag, a single byte that was looked at, says eight bytes.
+    #[inline]
+    pub(crate) fn eight(&mut self) -> Result<u64, WireError> {
+        let [_tag] = self.array()?;
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// The value of a field whose tag, a single byte that was looked at, says a length and bytes.
+    #[inline]
+    pub(crate) fn run(&mut self) -> Result<&'a [u8], WireError> {
+        let [_tag] = self.array()?;
+        let len = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(WireError::Truncated)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         let (&first, rest) = self.rest.split_first().ok_or(WireError::Truncated)?;
@@ -129,23 +152,28 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Walks a repeated scalar field, packed or not: calls `each` with every element of `value`.
-pub(crate) fn repeated_fixed64(field: u32, value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), WireError> {
+/// Appends the elements of a repeated eight-byte field, packed or not, to `out`.
+pub(crate) fn repeated_fixed64<T>(
+    field: u32,
+    value: Value<'_>,
+    out: &mut Vec<T>,
+    element: impl Fn(u64) -> T,
+) -> Result<(), WireError> {
     match value {
-        Value::Fixed64(one) => each(one),
+        Value::Fixed64(one) => out.push(element(one)),
         Value::Bytes(packed) => {
             let (chunks, rest) = packed.as_chunks::<8>();
             if !rest.is_empty() {
                 return Err(WireError::Truncated);
             }
-            chunks.iter().for_each(|chunk| each(u64::from_le_bytes(*chunk)));
+            out.extend(chunks.iter().map(|chunk| element(u64::from_le_bytes(*chunk))));
         }
         _ => return Err(WireError::Type(field)),
     }
     Ok(())
 }
 
-/// The same for varints.
+/// Hands every element of a repeated varint field, packed or not, to `each`.
 pub(crate) fn repeated_varint(field: u32, value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), WireError> {
     match value {
         Value::Varint(one) => each(one),

@@ -153,6 +153,7 @@ impl Counter {
     }
 
     /// Folds one point in.
+    #[inline]
     pub fn add(&mut self, run: Run) {
         if run.start == self.first.start {
             if supersedes(&run, &self.first) {
@@ -160,6 +161,11 @@ impl Counter {
             }
             return;
         }
+        self.add_other(run);
+    }
+
+    #[cold]
+    fn add_other(&mut self, run: Run) {
         let more = self.more.get_or_insert_default();
         if run.start < self.first.start {
             more.insert(0, std::mem::replace(&mut self.first, run));
@@ -194,21 +200,20 @@ impl HistogramRuns {
     /// Folds `other` in: of each run the later total stays.
     pub fn merge(&mut self, other: &Self) {
         for run in &other.0 {
-            self.add(run);
+            self.add(run.clone());
         }
     }
 
     /// Folds one point in.
-    pub fn add(&mut self, run: &Run<Histogram>) {
+    pub fn add(&mut self, run: Run<Histogram>) {
         match self.0.binary_search_by_key(&run.start, |r| r.start) {
             Ok(at) => {
-                let newer =
-                    self.0.get(at).is_some_and(|known| (run.time, run.value.count) > (known.time, known.value.count));
-                if let Some(known) = self.0.get_mut(at).filter(|_| newer) {
-                    *known = run.clone();
+                let newer = |known: &Run<Histogram>| (run.time, run.value.count) > (known.time, known.value.count);
+                if let Some(known) = self.0.get_mut(at).filter(|known| newer(known)) {
+                    *known = run;
                 }
             }
-            Err(at) => self.0.insert(at, run.clone()),
+            Err(at) => self.0.insert(at, run),
         }
     }
 }
@@ -256,7 +261,82 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::{Buckets, ExponentialBuckets};
+
+    /// Whole numbers, so that sums do not depend on their order.
+    fn number() -> impl Strategy<Value = f64> {
+        (-50i32..50).prop_map(f64::from)
+    }
+
+    fn histogram() -> impl Strategy<Value = Histogram> {
+        (prop::collection::vec(0u64..5, 1..6), -3i32..3, -2i32..4, number()).prop_map(|(counts, offset, scale, sum)| {
+            let positive = ExponentialBuckets { offset, counts };
+            let (count, negative) = (positive.total(), ExponentialBuckets::default());
+            let buckets = Buckets::Exponential { scale, zero_count: 0, zero_threshold: 0.0, positive, negative };
+            Histogram { count, sum, min: None, max: None, buckets }
+        })
+    }
+
+    /// Partials of one window of one series, of one shape.
+    fn partials() -> impl Strategy<Value = Vec<Cell>> {
+        let run = || (0i64..3, 0i64..20);
+        let gauge = (0i64..20, number()).prop_map(|(time, value)| Cell::Gauge(Gauge::one(time, value)));
+        let delta = number().prop_map(|sum| Cell::Delta(Delta { sum, count: 1 }));
+        let counter = (run(), number())
+            .prop_map(|((start, time), value)| Cell::Counter(Counter::one(Run { start, time, value })));
+        let distribution = histogram().prop_map(|h| Cell::Histogram(Box::new(h)));
+        let runs = run().prop_map(|(start, time)| {
+            let histogram = Histogram { count: time as u64, ..Histogram::exponential(2) };
+            Cell::HistogramRuns(Box::new(HistogramRuns::one(Run { start, time, value: histogram })))
+        });
+        let some =
+            |cell: BoxedStrategy<Cell>| prop::collection::vec(prop_oneof![9 => cell, 1 => Just(Cell::Stale)], 1..12);
+        prop_oneof![
+            some(gauge.boxed()),
+            some(delta.boxed()),
+            some(counter.boxed()),
+            some(distribution.boxed()),
+            some(runs.boxed())
+        ]
+    }
+
+    fn merged<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Cell {
+        let mut cells = cells.into_iter();
+        let mut out = cells.next().expect("not empty").clone();
+        cells.for_each(|cell| out.merge(cell));
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn partials_merge_alike_in_any_order_and_any_split(
+            cells in partials(),
+            keys in prop::collection::vec((any::<u32>(), 0usize..3), 12),
+        ) {
+            let straight = merged(&cells);
+            let mut order: Vec<usize> = (0..cells.len()).collect();
+            order.sort_by_key(|i| keys[*i].0);
+            prop_assert_eq!(&merged(order.iter().map(|i| &cells[*i])), &straight, "another order");
+            let mut replicas: [Option<Cell>; 3] = [None, None, None];
+            for i in order {
+                match &mut replicas[keys[i].1] {
+                    Some(cell) => cell.merge(&cells[i]),
+                    empty => *empty = Some(cells[i].clone()),
+                }
+            }
+            prop_assert_eq!(merged(replicas.iter().flatten()), straight, "three replicas");
+        }
+
+        #[test]
+        fn cumulative_partials_seen_twice_change_nothing(cells in partials()) {
+            let cumulative = |cell: &Cell| matches!(cell, Cell::Counter(_) | Cell::HistogramRuns(_) | Cell::Stale);
+            prop_assume!(cells.iter().all(cumulative));
+            prop_assert_eq!(merged(cells.iter().chain(&cells)), merged(&cells));
+        }
+    }
 
     #[test]
     fn cells_stay_small() {

@@ -143,28 +143,48 @@ impl Histogram {
         Self { count: 0, sum: 0.0, min: None, max: None, buckets }
     }
 
-    /// Adds one value that is not negative to an exponential histogram; goes down in scale when it needs too many buckets.
-    pub fn observe(&mut self, value: f64) {
-        self.count += 1;
-        self.sum += value;
-        self.min = Some(self.min.map_or(value, |min| min.min(value)));
-        self.max = Some(self.max.map_or(value, |max| max.max(value)));
+    /// Adds values that are not negative to an exponential histogram, growing its buckets once; goes down in scale when
+    /// they would be too many.
+    pub fn observe(&mut self, values: &[f64]) {
+        self.count += values.len() as u64;
+        self.sum += values.iter().sum::<f64>();
         let Buckets::Exponential { scale, zero_count, positive, .. } = &mut self.buckets else { return };
-        if value <= f64::MIN_POSITIVE {
-            *zero_count += 1;
+        let (mut least, mut greatest) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values {
+            self.min = Some(self.min.map_or(*value, |min| min.min(*value)));
+            self.max = Some(self.max.map_or(*value, |max| max.max(*value)));
+            if *value > f64::MIN_POSITIVE {
+                (least, greatest) = (least.min(*value), greatest.max(*value));
+            } else {
+                *zero_count += 1;
+            }
+        }
+        if least > greatest {
             return;
         }
-        let mut index = (value.log2() * f64::from(*scale).exp2()).ceil() as i64 - 1;
-        loop {
-            let first = i64::from(positive.offset).min(index);
-            if positive.counts.is_empty() || positive.end().max(index + 1) - first <= MAX_BUCKETS as i64 {
-                break;
+        let index = |value: f64, scale: i32| (value.log2() * f64::from(scale).exp2()).ceil() as i64 - 1;
+        let (mut first, mut last) = (index(least, *scale), index(greatest, *scale));
+        let reach = |positive: &ExponentialBuckets, first: i64, last: i64| {
+            if positive.counts.is_empty() {
+                return (first, last);
             }
+            (first.min(i64::from(positive.offset)), last.max(positive.end() - 1))
+        };
+        while let (from, to) = reach(positive, first, last)
+            && to - from >= MAX_BUCKETS as i64
+        {
             positive.scale_down(1);
             *scale -= 1;
-            index >>= 1;
+            (first, last) = (first >> 1, last >> 1);
         }
-        positive.add(&ExponentialBuckets { offset: index as i32, counts: vec![1] });
+        positive.add(&ExponentialBuckets { offset: first as i32, counts: vec![0; (last - first + 1) as usize] });
+        for value in values.iter().filter(|value| **value > f64::MIN_POSITIVE) {
+            // Rounding may put a bound one further.
+            let at = index(*value, *scale).clamp(first, last) - i64::from(positive.offset);
+            if let Some(count) = positive.counts.get_mut(at as usize) {
+                *count = count.saturating_add(1);
+            }
+        }
     }
 
     /// What was added since `earlier`, an older total of the same run; `None` when it is not one.
@@ -367,7 +387,7 @@ mod tests {
                 if i == split {
                     earlier = total.clone();
                 }
-                total.observe(*value);
+                total.observe(&[*value]);
             }
             let mut again = earlier.clone();
             let added = total.since(&earlier).expect("an older total");
@@ -380,9 +400,8 @@ mod tests {
     #[test]
     fn observed_values_fall_into_their_buckets() {
         let mut h = Histogram::exponential(0);
-        for value in [1.0, 1.5, 2.0, 4.0, 0.0] {
-            h.observe(value);
-        }
+        h.observe(&[1.0, 1.5, 4.0, 0.0]);
+        h.observe(&[2.0]);
         let Buckets::Exponential { zero_count, positive, .. } = h.buckets else { panic!("exponential") };
         assert_eq!((zero_count, positive.offset, positive.counts), (1, -1, vec![1, 2, 1]));
     }

@@ -13,14 +13,15 @@ impl SeriesId {
     /// The id of `metric` with `labels`.
     #[must_use]
     pub fn of(metric: super::MetricId, labels: &Labels) -> Self {
-        let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(metric.0);
+        let bytes = labels.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut text = Vec::with_capacity(bytes);
         for (name, value) in labels.iter() {
-            hasher.update(name.as_bytes());
-            hasher.update(&[0xfe]);
-            hasher.update(value.as_bytes());
-            hasher.update(&[0xff]);
+            text.extend_from_slice(name.as_bytes());
+            text.push(0xfe);
+            text.extend_from_slice(value.as_bytes());
+            text.push(0xff);
         }
-        Self(hasher.digest())
+        Self(xxhash_rust::xxh3::xxh3_64_with_seed(&text, metric.0))
     }
 }
 

@@ -11,6 +11,8 @@ pub type WindowStart = u32;
 pub struct Width(u32);
 
 impl Width {
+    /// The least width, which all others are multiples of.
+    pub const SECOND: Self = Self(1);
     /// The default width of ingest windows.
     pub const TEN_SECONDS: Self = Self(10);
     /// The width of the second tier.
@@ -41,6 +43,7 @@ impl Width {
 
     /// The window that holds `time`; times outside 1970..2106 saturate.
     #[must_use]
+    #[inline]
     pub fn window_of(self, time: TimeMs) -> WindowStart {
         let seconds = u32::try_from(time.div_euclid(1000).max(0)).unwrap_or(u32::MAX);
         seconds - seconds % self.0

@@ -19,6 +19,8 @@ const QUERY_BYTES_MAX: usize = 16 << 10;
 const DEPTH_MAX: usize = 64;
 /// Most steps of a range.
 const STEPS_MAX: i64 = 11_000;
+/// The name that stands for a rule's number.
+pub(super) const THRESHOLD: &str = "threshold";
 /// Default look-back.
 pub(super) const LOOKBACK_MS: TimeMs = 5 * 60 * 1000;
 
@@ -106,9 +108,18 @@ impl Plan {
     pub fn parse(query: &str, params: Params, service: Option<&str>) -> Result<Self, QueryError> {
         params.steps()?;
         let expr = parse_bounded(query)?;
-        let mut compiler = Compiler { params, service, selects: Vec::new() };
-        let root = compiler.node(&expr, 0)?;
-        Ok(Self { root, selects: compiler.selects, params })
+        Self::compile(&expr, Compiler { params, service, threshold: None, selects: Vec::new() })
+    }
+
+    /// Compiles a parsed expression in which the name `threshold` alone stands for that number.
+    pub(super) fn of_expr(expr: &Expr, params: Params, threshold: Option<f64>) -> Result<Self, QueryError> {
+        params.steps()?;
+        Self::compile(expr, Compiler { params, service: None, threshold, selects: Vec::new() })
+    }
+
+    fn compile(expr: &Expr, mut compiler: Compiler<'_>) -> Result<Self, QueryError> {
+        let root = compiler.node(expr, 0)?;
+        Ok(Self { root, selects: compiler.selects, params: compiler.params })
     }
 
     /// The selectors, in the order in which `evaluate` wants their series.
@@ -118,7 +129,7 @@ impl Plan {
     }
 }
 
-fn parse_bounded(query: &str) -> Result<Expr, QueryError> {
+pub(super) fn parse_bounded(query: &str) -> Result<Expr, QueryError> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(QueryError::Limit(format!("query of {} bytes > limit of {QUERY_BYTES_MAX}", query.len())));
     }
@@ -140,6 +151,8 @@ fn parse_bounded(query: &str) -> Result<Expr, QueryError> {
 struct Compiler<'a> {
     params: Params,
     service: Option<&'a str>,
+    /// What the name `threshold` alone stands for.
+    threshold: Option<f64>,
     selects: Vec<Select>,
 }
 
@@ -193,6 +206,9 @@ impl Compiler<'_> {
     fn selector(&mut self, selector: &VectorSelector, depth: usize) -> Result<Node, QueryError> {
         let bare = selector.matchers.matchers.is_empty() && selector.matchers.or_matchers.is_empty();
         let named = selector.name.as_deref().filter(|_| bare && selector.offset.is_none() && selector.at.is_none());
+        if let Some(threshold) = self.threshold.filter(|_| named == Some(THRESHOLD)) {
+            return Ok(Node::Number(threshold));
+        }
         match named.and_then(indicator) {
             Some(indicator) => self.node(&parse(indicator.query).map_err(QueryError::Invalid)?, depth),
             None => Ok(Node::Series(self.select(selector, 0)?)),

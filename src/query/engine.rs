@@ -26,9 +26,9 @@ const RETRIES: usize = 5;
 
 /// Reads measurements.
 pub struct Engine {
-    streams: Arc<Streams>,
+    pub(super) streams: Arc<Streams>,
     retention: Retention,
-    blocks: BlockCache,
+    pub(super) blocks: BlockCache,
     /// Metrics whose stored series are in the registry, and when they were read.
     catalogued: Mutex<HashMap<u32, TimeMs>>,
 }
@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// The finest tier that reaches back to `start`; a coarser one when the steps are wide enough not to show it.
-    fn tier_of(&self, start: TimeMs, step: TimeMs) -> (Tier, Width) {
+    pub(super) fn tier_of(&self, start: TimeMs, step: TimeMs) -> (Tier, Width) {
         let age = TimeDelta::milliseconds(Utc::now().timestamp_millis() - start);
         if age > self.retention.minute || step >= 6 * Width::HOUR.millis() {
             (Tier::Hour, Width::HOUR)
@@ -114,7 +114,8 @@ impl Engine {
         }
     }
 
-    async fn evaluate(&self, plan: &Plan, tier: Tier) -> Result<Answer, QueryError> {
+    #[tracing::instrument(name = "fastbreak.query", skip_all, fields(fastbreak.query.selectors = plan.selects().len()))]
+    pub(super) async fn evaluate(&self, plan: &Plan, tier: Tier) -> Result<Answer, QueryError> {
         let mut found = Vec::with_capacity(plan.selects().len());
         for select in plan.selects() {
             found.push(self.fetch(select, tier).await?);
@@ -123,7 +124,7 @@ impl Engine {
     }
 
     /// The metrics that `select` means.
-    fn metrics_of(&self, select: &Select) -> Vec<(Arc<MetricEntry>, (View, f64, String))> {
+    pub(super) fn metrics_of(&self, select: &Select) -> Vec<(Arc<MetricEntry>, (View, f64, String))> {
         let metrics = self.streams.registry().metrics().into_iter();
         metrics.filter_map(|metric| Some((Arc::clone(&metric), select.view_of(&metric.metric)?))).collect()
     }
@@ -166,7 +167,7 @@ impl Engine {
     }
 
     /// Makes the stored series of `metric` known: once, and again when blocks name one that is not.
-    async fn catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
+    pub(super) async fn catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
         if self.catalogued.lock().contains_key(&metric.index) {
             return Ok(());
         }
@@ -197,7 +198,7 @@ impl Engine {
     }
 }
 
-fn date(ms: TimeMs) -> DateTime<Utc> {
+pub(super) fn date(ms: TimeMs) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
 }
 
@@ -260,7 +261,7 @@ impl Windows {
 }
 
 /// Windows in order, partials of one window merged.
-fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
+pub(super) fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
     windows.sort_by_key(|(window, _)| *window);
     let mut out: Vec<(WindowStart, Cell)> = Vec::with_capacity(windows.len());
     for (window, cell) in windows {

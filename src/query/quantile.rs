@@ -137,7 +137,7 @@ mod tests {
             q in 0.0f64..=1.0,
         ) {
             let mut histogram = Histogram::exponential(4);
-            values.iter().for_each(|value| histogram.observe(*value));
+            histogram.observe(&values);
             values.sort_by(f64::total_cmp);
             let rank = ((q * values.len() as f64).ceil() as usize).clamp(1, values.len());
             let truth = values[rank - 1];

@@ -84,6 +84,7 @@ async fn flush_all(
 }
 
 /// Writes one generation as blocks and moves the cursor of `(stream, epoch)` past it.
+#[tracing::instrument(name = "fastbreak.rollup.checkpoint", skip_all, fields(fastbreak.stream.id = lease.0))]
 pub(super) async fn flush(
     streams: &Streams,
     lease: (i64, i64),
@@ -130,6 +131,9 @@ fn build(registry: &Registry, width: Width, generation: &Generation) -> Result<(
         }
     }
     flush.series = new_slots.iter().filter_map(|slot| series_row(registry, *slot)).collect();
+    // Two replicas that insert the same ones in another order would wait for each other.
+    flush.series.sort_unstable_by_key(|row| (row.metric_id, row.id));
+    flush.metrics.sort_unstable_by_key(|row| row.id);
     Ok((flush, new_slots.into_iter().collect()))
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::block::{self, BlockError, BlockSeries};
 use super::checkpoint::encode;
 use super::streams::Streams;
-use crate::model::{MetricId, SeriesId, Width};
+use crate::model::{Exemplar, MetricId, SeriesId, Width};
 use crate::storage::{BlockPart, HourToCompact, StorageError, Tier};
 
 /// Pause between looks.
@@ -71,12 +71,23 @@ impl Compactor {
         let storage = self.streams.storage();
         let before = storage.now().await? - settle - TimeDelta::seconds(Tier::Fine.span_seconds());
         let spans = storage.blocks_to_compact(before, BATCH).await?;
+        let mut compacted = 0;
         for span in &spans {
-            self.compact(span).await?;
+            match self.compact(span).await {
+                Ok(()) => compacted += 1,
+                // One that cannot be read must not keep the others from being rolled up.
+                Err(CompactError::Block(error)) => {
+                    self.streams.metrics.compaction_failed();
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, metric = span.metric_id, starts_at = %span.starts_at, "span not compacted");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(spans.len())
+        Ok(compacted)
     }
 
+    #[tracing::instrument(name = "fastbreak.rollup.compact", skip_all, fields(fastbreak.metric.id = span.metric_id))]
     async fn compact(&self, span: &HourToCompact) -> Result<(), CompactError> {
         let start = span.starts_at.timestamp();
         let coarse = [(Tier::Minute, Width::MINUTE), (Tier::Hour, Width::HOUR)];
@@ -116,7 +127,10 @@ impl Hour {
             all.extend(block::decode(payload, &|_| true)?);
         }
         let merged = merge(all);
-        let mut parts = encode(self.metric, (Tier::Fine, self.fine), self.start, &merged, true)?;
+        // Windows from before their width was changed fit no other.
+        let fits = |series: &BlockSeries| series.windows.iter().all(|(window, _)| window % self.fine.seconds() == 0);
+        let fine = if merged.iter().all(fits) { self.fine } else { Width::SECOND };
+        let mut parts = encode(self.metric, (Tier::Fine, fine), self.start, &merged, true)?;
         let hour = self.start as u32..(self.start + Tier::Fine.span_seconds()) as u32;
         for ((tier, width), payloads) in coarse.iter().zip(rest) {
             let mut all: Vec<BlockSeries> = merged.iter().map(|series| roll(series, *width)).collect();
@@ -157,7 +171,7 @@ pub(super) fn merge(all: Vec<BlockSeries>) -> Vec<BlockSeries> {
     let mut out: Vec<BlockSeries> = by_id.into_values().collect();
     out.sort_by_key(|series| series.id);
     for series in &mut out {
-        *series = roll(series, Width::new(1).unwrap_or(Width::TEN_SECONDS));
+        *series = roll(series, Width::SECOND);
     }
     out
 }
@@ -175,5 +189,16 @@ pub(super) fn roll(series: &BlockSeries, width: Width) -> BlockSeries {
             None => rolled.push((window, cell.clone())),
         }
     }
-    BlockSeries { id: series.id, windows: rolled, exemplars: series.exemplars.clone() }
+    BlockSeries { id: series.id, windows: rolled, exemplars: greatest(&series.exemplars, width) }
+}
+
+/// The greatest exemplar of each window of `width`, by time.
+fn greatest(exemplars: &[Exemplar], width: Width) -> Vec<Exemplar> {
+    let mut sorted: Vec<&Exemplar> = exemplars.iter().collect();
+    sorted.sort_by(|a, b| {
+        let window = |e: &Exemplar| width.window_of(e.time);
+        window(a).cmp(&window(b)).then(b.value.total_cmp(&a.value)).then(a.time.cmp(&b.time))
+    });
+    sorted.dedup_by_key(|exemplar| width.window_of(exemplar.time));
+    sorted.into_iter().cloned().collect()
 }

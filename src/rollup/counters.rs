@@ -17,6 +17,11 @@ pub struct RollupMetrics {
     checkpoint_bytes: Counter,
     checkpoint_failures: Counter,
     compacted_blocks: Counter,
+    compaction_failures: Counter,
+    /// When the last checkpoint was written, in Unix time; zero before the first.
+    pub checkpoint_timestamp_seconds: Gauge,
+    /// Frames that Redis did not get.
+    pub(super) frames_left_out: Counter,
     /// Streams known here, our own among them.
     pub streams: Gauge,
     /// Series known here.
@@ -34,6 +39,9 @@ impl Default for RollupMetrics {
             checkpoint_bytes: Counter::default(),
             checkpoint_failures: Counter::default(),
             compacted_blocks: Counter::default(),
+            compaction_failures: Counter::default(),
+            checkpoint_timestamp_seconds: Gauge::default(),
+            frames_left_out: Counter::default(),
             streams: Gauge::default(),
             series: Gauge::default(),
             head_windows: Gauge::default(),
@@ -52,6 +60,11 @@ impl RollupMetrics {
         registry.register("checkpoint_bytes", "Bytes of those blocks", self.checkpoint_bytes.clone());
         registry.register("checkpoint_failures", "Checkpoints to be tried again", self.checkpoint_failures.clone());
         registry.register("compacted_blocks", "Blocks written by compaction", self.compacted_blocks.clone());
+        registry.register("compaction_failures", "Spans that could not be rewritten", self.compaction_failures.clone());
+        let written_at = self.checkpoint_timestamp_seconds.clone();
+        registry.register("checkpoint_timestamp_seconds", "When the last checkpoint was written", written_at);
+        let left_out = self.frames_left_out.clone();
+        registry.register("frames_left_out", "Frames not shared through Redis, left to the journal", left_out);
         registry.register("streams", "Streams known here", self.streams.clone());
         registry.register("series", "Series known here", self.series.clone());
         registry.register("head_windows", "Windows in memory, not yet in blocks", self.head_windows.clone());
@@ -65,10 +78,15 @@ impl RollupMetrics {
         self.checkpoint_seconds.observe(took.as_secs_f64());
         self.checkpoint_blocks.inc_by(blocks as u64);
         self.checkpoint_bytes.inc_by(bytes as u64);
+        self.checkpoint_timestamp_seconds.set(chrono::Utc::now().timestamp());
     }
 
     pub(super) fn checkpoint_failed(&self) {
         self.checkpoint_failures.inc();
+    }
+
+    pub(super) fn compaction_failed(&self) {
+        self.compaction_failures.inc();
     }
 
     pub(super) fn compacted(&self, blocks: usize) {

@@ -10,9 +10,9 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::frame::Template;
-use super::points::{Point, PointReader};
+use super::points::{NumberPoint, Point, PointReader, Shape};
 use super::registry::Slot;
-use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, TimeMs, Width, WindowStart};
+use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, Run, TimeMs, Width, WindowStart};
 
 /// Sealed generations kept after they were flushed, for queries that began before.
 const FLUSHED_KEPT: usize = 2;
@@ -62,6 +62,69 @@ struct Inner {
     last: Vec<u32>,
 }
 
+impl Inner {
+    fn cut(&mut self) -> Option<Arc<Generation>> {
+        let open = std::mem::take(&mut self.open);
+        self.open.last_seq = open.last_seq;
+        if open.is_empty() {
+            return None;
+        }
+        let sealed = Arc::new(open);
+        self.sealed.push_back(Arc::clone(&sealed));
+        Some(sealed)
+    }
+
+    fn apply(&mut self, width: Width, template: &Template, points: &[u8]) -> Option<()> {
+        let mut reader = PointReader::new(points);
+        let mut slots = template.slots.iter();
+        let Self { open, last, .. } = self;
+        let most = template.slots.iter().max().map_or(0, |slot| *slot as usize + 1);
+        if last.len() < most {
+            last.resize(most.next_power_of_two(), u32::MAX);
+        }
+        for run in &template.runs {
+            let log = open.logs.entry(run.metric).or_default();
+            for slot in slots.by_ref().take(run.len as usize) {
+                let mut place = Place { log, at: last.get_mut(*slot as usize)?, slot: *slot, width };
+                if run.shape.is_number() {
+                    place.number(reader.next_number(run.shape)?, run.shape);
+                } else {
+                    place.point(reader.next_point(run.shape)?, run.shape);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Keeps the greatest exemplar of each series and window.
+    fn apply_exemplars(&mut self, width: Width, exemplars: &[(Slot, Exemplar)]) {
+        for (slot, exemplar) in exemplars {
+            let window = width.window_of(exemplar.time);
+            let kept = self.open.exemplars.entry((*slot, window)).or_insert_with(|| exemplar.clone());
+            if exemplar.value > kept.value {
+                kept.clone_from(exemplar);
+            }
+        }
+    }
+
+    /// The generations that are not in blocks as of `cursor_seq`.
+    fn past(&self, cursor_seq: i64) -> impl Iterator<Item = &Generation> {
+        let sealed = self.sealed.iter().map(|generation| &**generation).filter(move |g| g.last_seq > cursor_seq);
+        let open = Some(&self.open).filter(|open| open.last_seq > cursor_seq);
+        sealed.chain(open)
+    }
+}
+
+/// A part of a journal row, its definitions resolved.
+pub enum RowStep<'a> {
+    /// The generation ends.
+    Cut,
+    /// Points of a template.
+    Points(Arc<Template>, &'a [u8]),
+    /// Exemplars by series.
+    Exemplars(Vec<(Slot, Exemplar)>),
+}
+
 /// A stream's head.
 pub struct Head {
     width: Width,
@@ -86,24 +149,25 @@ impl Head {
         self.inner.read().applied_seq
     }
 
-    /// Notes that the row `seq` is applied whole.
-    pub fn row_applied(&self, seq: i64) {
+    /// Applies the journal row `seq`, seen by queries whole or not at all. `None` when the bytes do not fit a template;
+    /// the row is not applied then, though what stood before the damage may show.
+    pub fn apply_row(&self, seq: i64, steps: &[RowStep<'_>]) -> Option<()> {
         let mut inner = self.inner.write();
+        for step in steps {
+            match step {
+                RowStep::Cut => _ = inner.cut(),
+                RowStep::Points(template, points) => inner.apply(self.width, template, points)?,
+                RowStep::Exemplars(exemplars) => inner.apply_exemplars(self.width, exemplars),
+            }
+        }
         inner.applied_seq = seq;
         inner.open.last_seq = seq;
+        Some(())
     }
 
     /// Ends the open generation; returns it unless it is empty.
     pub fn cut(&self) -> Option<Arc<Generation>> {
-        let mut inner = self.inner.write();
-        let open = std::mem::take(&mut inner.open);
-        inner.open.last_seq = open.last_seq;
-        if open.is_empty() {
-            return None;
-        }
-        let sealed = Arc::new(open);
-        inner.sealed.push_back(Arc::clone(&sealed));
-        Some(sealed)
+        self.inner.write().cut()
     }
 
     /// The sealed generations that are not in blocks yet, oldest first.
@@ -119,47 +183,6 @@ impl Head {
         inner.sealed.drain(..flushed.saturating_sub(FLUSHED_KEPT));
     }
 
-    /// Applies the points of one export. `None` when the bytes do not fit the template.
-    pub fn apply(&self, template: &Template, points: &[u8]) -> Option<()> {
-        let mut reader = PointReader::new(points);
-        let mut slots = template.slots.iter();
-        let mut inner = self.inner.write();
-        let Inner { open, last, .. } = &mut *inner;
-        let most = template.slots.iter().max().map_or(0, |slot| *slot as usize + 1);
-        if last.len() < most {
-            last.resize(most.next_power_of_two(), u32::MAX);
-        }
-        for run in &template.runs {
-            let log = open.logs.entry(run.metric).or_default();
-            for slot in slots.by_ref().take(run.len as usize) {
-                let point = reader.next_point(run.shape)?;
-                let (time, stale) = (time_of(&point), matches!(point, Point::Stale(_)));
-                let window = self.width.window_of(time) + if stale { self.width.seconds() } else { 0 };
-                let at = last.get_mut(*slot as usize)?;
-                match log.get_mut(*at as usize).filter(|e| e.slot == *slot && e.window == window) {
-                    Some(entry) => fold(&mut entry.cell, point, run.shape),
-                    None => {
-                        *at = log.len() as u32;
-                        log.push(HeadEntry { slot: *slot, window, cell: cell_of(point, run.shape) });
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// Keeps the greatest exemplar of each series and window.
-    pub fn apply_exemplars(&self, exemplars: &[(Slot, Exemplar)]) {
-        let mut inner = self.inner.write();
-        for (slot, exemplar) in exemplars {
-            let window = self.width.window_of(exemplar.time);
-            let kept = inner.open.exemplars.entry((*slot, window)).or_insert_with(|| exemplar.clone());
-            if exemplar.value > kept.value {
-                kept.clone_from(exemplar);
-            }
-        }
-    }
-
     /// Hands every entry of metric `index` in `[from, to]` that is past `cursor_seq` to `visit`.
     pub fn visit(
         &self,
@@ -169,8 +192,7 @@ impl Head {
         visit: &mut dyn FnMut(&HeadEntry),
     ) {
         let inner = self.inner.read();
-        let sealed = inner.sealed.iter().filter(|g| g.last_seq > cursor_seq).map(|g| &**g);
-        for generation in sealed.chain(std::iter::once(&inner.open)) {
+        for generation in inner.past(cursor_seq) {
             for entry in generation.logs.get(&index).into_iter().flatten() {
                 if span.0 <= entry.window && entry.window <= span.1 {
                     visit(entry);
@@ -183,9 +205,8 @@ impl Head {
     #[must_use]
     pub fn exemplars(&self, cursor_seq: i64, span: (WindowStart, WindowStart)) -> Vec<(Slot, Exemplar)> {
         let inner = self.inner.read();
-        let sealed = inner.sealed.iter().filter(|g| g.last_seq > cursor_seq).map(|g| &**g);
-        sealed
-            .chain(std::iter::once(&inner.open))
+        inner
+            .past(cursor_seq)
             .flat_map(|g| g.exemplars.iter())
             .filter(|((_, window), _)| span.0 <= *window && *window <= span.1)
             .map(|((slot, _), exemplar)| (*slot, exemplar.clone()))
@@ -206,6 +227,64 @@ impl Head {
     }
 }
 
+/// Where a point of one series goes.
+struct Place<'a> {
+    log: &'a mut Vec<HeadEntry>,
+    /// Where in the log the series' latest entry is, if it is still there.
+    at: &'a mut u32,
+    slot: Slot,
+    width: Width,
+}
+
+impl Place<'_> {
+    /// The cell of the window that holds `time`, if there is one; an ended series has ended by the window after.
+    #[inline]
+    fn cell(&mut self, time: TimeMs, stale: bool) -> (WindowStart, Option<&mut Cell>) {
+        let window = self.width.window_of(time) + if stale { self.width.seconds() } else { 0 };
+        let known = self.log.get_mut(*self.at as usize).filter(|e| e.slot == self.slot && e.window == window);
+        (window, known.map(|entry| &mut entry.cell))
+    }
+
+    #[inline]
+    fn push(&mut self, window: WindowStart, cell: Cell) {
+        *self.at = self.log.len() as u32;
+        self.log.push(HeadEntry { slot: self.slot, window, cell });
+    }
+
+    /// A number, without the detour over the much larger [`Point`].
+    #[inline]
+    fn number(&mut self, NumberPoint { time, start, value }: NumberPoint, shape: Shape) {
+        let (window, cell) = self.cell(time, value.is_none());
+        let new = match (value, cell) {
+            (Some(value), Some(Cell::Counter(counter))) => return counter.add(Run { start, time, value }),
+            (Some(value), Some(Cell::Delta(delta))) => return delta.merge(&Delta { sum: value, count: 1 }),
+            (Some(value), Some(Cell::Gauge(gauge))) => return gauge.merge(&Gauge::one(time, value)),
+            (Some(value), known) => {
+                let new = match shape {
+                    Shape::Counter => Cell::Counter(Counter::one(Run { start, time, value })),
+                    Shape::Delta => Cell::Delta(Delta { sum: value, count: 1 }),
+                    _ => Cell::Gauge(Gauge::one(time, value)),
+                };
+                match known {
+                    Some(known) => return known.merge(&new),
+                    None => new,
+                }
+            }
+            (None, Some(_)) => return,
+            (None, None) => Cell::Stale,
+        };
+        self.push(window, new);
+    }
+
+    fn point(&mut self, point: Point, shape: Shape) {
+        let (window, cell) = self.cell(time_of(&point), matches!(point, Point::Stale(_)));
+        match cell {
+            Some(cell) => fold(cell, point, shape),
+            None => self.push(window, cell_of(point, shape)),
+        }
+    }
+}
+
 const fn time_of(point: &Point) -> TimeMs {
     match point {
         Point::Value(time, _) | Point::Histogram(time, _) | Point::Stale(time) => *time,
@@ -215,9 +294,9 @@ const fn time_of(point: &Point) -> TimeMs {
     }
 }
 
-fn cell_of(point: Point, shape: super::points::Shape) -> Cell {
+fn cell_of(point: Point, shape: Shape) -> Cell {
     match point {
-        Point::Value(_, sum) if shape == super::points::Shape::Delta => Cell::Delta(Delta { sum, count: 1 }),
+        Point::Value(_, sum) if shape == Shape::Delta => Cell::Delta(Delta { sum, count: 1 }),
         Point::Value(time, value) => Cell::Gauge(Gauge::one(time, value)),
         Point::Total(run) => Cell::Counter(Counter::one(run)),
         Point::Histogram(_, histogram) => Cell::Histogram(Box::new(histogram)),
@@ -227,13 +306,10 @@ fn cell_of(point: Point, shape: super::points::Shape) -> Cell {
     }
 }
 
-fn fold(cell: &mut Cell, point: Point, shape: super::points::Shape) {
+fn fold(cell: &mut Cell, point: Point, shape: Shape) {
     match (&mut *cell, point) {
-        (Cell::Counter(counter), Point::Total(run)) => counter.add(run),
-        (Cell::Delta(delta), Point::Value(_, value)) => delta.merge(&Delta { sum: value, count: 1 }),
-        (Cell::Gauge(gauge), Point::Value(time, value)) => gauge.merge(&Gauge::one(time, value)),
         (Cell::Histogram(mine), Point::Histogram(_, histogram)) => mine.merge(&histogram),
-        (Cell::HistogramRuns(runs), Point::HistogramTotal(run)) => runs.add(&run),
+        (Cell::HistogramRuns(runs), Point::HistogramTotal(run)) => runs.add(run),
         (_, point) => cell.merge(&cell_of(point, shape)),
     }
 }
@@ -244,13 +320,13 @@ mod tests {
     use crate::model::{Labels, Metric, MetricKind, Temporality};
     use crate::rollup::{PointWriter, Registry};
 
-    fn gauge_head() -> (Head, Template, u32) {
+    fn gauge_head() -> (Head, Arc<Template>, u32) {
         let registry = Registry::default();
         let metric =
             Metric { name: "g".into(), unit: "".into(), kind: MetricKind::Gauge, temporality: Temporality::None };
         let metric = registry.metric(metric, "");
         let slots = ["a", "b"].map(|v| registry.series_from_labels(&metric, &Labels::of(&[("k", v)]), false));
-        (Head::new(Width::TEN_SECONDS, 0), Template::new(&registry, slots.into()), metric.index)
+        (Head::new(Width::TEN_SECONDS, 0), Arc::new(Template::new(&registry, slots.into())), metric.index)
     }
 
     fn points(values: [(i64, f64); 2]) -> Vec<u8> {
@@ -264,14 +340,14 @@ mod tests {
     #[test]
     fn points_of_a_window_fold_and_a_cut_starts_afresh() {
         let (head, template, metric) = gauge_head();
-        head.apply(&template, &points([(1_000, 1.0), (1_000, 5.0)])).expect("fits");
-        head.apply(&template, &points([(2_000, 3.0), (12_000, 7.0)])).expect("fits");
-        head.row_applied(1);
+        let (first, second) = (points([(1_000, 1.0), (1_000, 5.0)]), points([(2_000, 3.0), (12_000, 7.0)]));
+        let of = |points| RowStep::Points(Arc::clone(&template), points);
+        head.apply_row(1, &[of(&first), of(&second)]).expect("fits");
         assert_eq!(head.entries(), 3);
         let sealed = head.cut().expect("not empty");
         assert_eq!(sealed.last_seq, 1);
-        head.apply(&template, &points([(3_000, 9.0), (3_000, 9.0)])).expect("fits");
-        head.row_applied(2);
+        let third = points([(3_000, 9.0), (3_000, 9.0)]);
+        head.apply_row(2, &[of(&third)]).expect("fits");
 
         let mut seen = Vec::new();
         head.visit(metric, 0, (0, 100), &mut |e| seen.push((e.slot, e.window)));
@@ -279,11 +355,15 @@ mod tests {
         seen.clear();
         head.visit(metric, 1, (0, 100), &mut |e| seen.push((e.slot, e.window)));
         assert_eq!(seen, [(0, 0), (1, 0)], "what is flushed comes from blocks");
+        seen.clear();
+        head.visit(metric, 2, (0, 100), &mut |e| seen.push((e.slot, e.window)));
+        assert_eq!(seen, [], "so does the open generation, when another process flushed it at the end of a stream");
     }
 
     #[test]
     fn bytes_that_do_not_fit_are_refused() {
         let (head, template, _) = gauge_head();
-        assert!(head.apply(&template, &[1]).is_none());
+        assert!(head.apply_row(1, &[RowStep::Points(template, &[1])]).is_none());
+        assert_eq!(head.applied_seq(), 0);
     }
 }

@@ -39,6 +39,13 @@ impl Interner {
         Symbol(at)
     }
 
+    /// The symbol of `text`, if it has one.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<Symbol> {
+        let found = self.index.read().find(xxh3_64(text.as_bytes()), |at| self.text_at(*at) == text).copied();
+        found.map(Symbol)
+    }
+
     fn text_at(&self, at: u32) -> &str {
         self.texts.get(at as usize).map_or("", |text| text)
     }
@@ -86,6 +93,7 @@ mod tests {
         assert_eq!(interner.intern("a"), a);
         assert_ne!(interner.intern("b"), a);
         assert_eq!(&*interner.text(a), "a");
+        assert_eq!((interner.find("a"), interner.find("c")), (Some(a), None));
         assert_eq!(interner.len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! Data points as a frame holds them: in template order, times as differences, values plain.
 //!
-//! A number takes ten bytes or so. Which fields follow is decided by the [`Shape`] of the series, not told by the bytes.
+//! A whole number takes a few bytes, any other ten or so. Which fields follow is decided by the [`Shape`] of the series, not told by the bytes.
 
 use std::sync::Arc;
 
@@ -25,6 +25,13 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// True for gauges, deltas and counters.
+    #[must_use]
+    #[inline]
+    pub const fn is_number(self) -> bool {
+        matches!(self, Self::Gauge | Self::Counter | Self::Delta)
+    }
+
     /// The shape of `metric`'s points. A non-monotonic cumulative sum is kept as a gauge.
     #[must_use]
     pub const fn of(metric: &Metric) -> Self {
@@ -56,19 +63,48 @@ pub enum Point {
     Stale(TimeMs),
 }
 
+/// A point of a gauge, delta or counter.
+#[derive(Clone, Copy, Debug)]
+pub struct NumberPoint {
+    /// When.
+    pub time: TimeMs,
+    /// Start of the run, for counters.
+    pub start: TimeMs,
+    /// `None` when the series has ended.
+    pub value: Option<f64>,
+}
+
+/// Bits of flags below a point's time.
+const FLAGS: u32 = 2;
+/// The series has ended.
+const STALE: u64 = 1;
+/// The value is a whole number, written as one.
+const WHOLE: u64 = 2;
+/// Every whole number up to here is a double.
+const WHOLE_MAX: i64 = 1 << 53;
+
+/// The whole number that `value` is, bit for bit.
+#[inline]
+fn whole(value: f64) -> Option<i64> {
+    let whole = value as i64;
+    ((whole as f64).to_bits() == value.to_bits() && -WHOLE_MAX < whole && whole < WHOLE_MAX).then_some(whole)
+}
+
 /// Writes points.
 #[derive(Debug, Default)]
 pub struct PointWriter {
     out: Vec<u8>,
     time: TimeMs,
     start: TimeMs,
+    /// Of the last explicit histogram.
+    bounds: Option<Arc<[f64]>>,
 }
 
 impl PointWriter {
     /// Writes into `out`, from its end on.
     #[must_use]
     pub const fn new(out: Vec<u8>) -> Self {
-        Self { out, time: 0, start: 0 }
+        Self { out, time: 0, start: 0, bounds: None }
     }
 
     /// The bytes.
@@ -78,8 +114,8 @@ impl PointWriter {
     }
 
     #[inline]
-    fn time(&mut self, time: TimeMs, stale: bool) {
-        put(&mut self.out, zigzag(time.wrapping_sub(self.time)) << 1 | u64::from(stale));
+    fn time(&mut self, time: TimeMs, flags: u64) {
+        put(&mut self.out, zigzag(time.wrapping_sub(self.time)) << FLAGS | flags);
         self.time = time;
     }
 
@@ -92,34 +128,77 @@ impl PointWriter {
     /// A gauge's value or a delta.
     #[inline]
     pub fn value(&mut self, time: TimeMs, value: f64) {
-        self.time(time, false);
-        self.out.extend_from_slice(&value.to_le_bytes());
+        match whole(value) {
+            Some(whole) => {
+                self.time(time, WHOLE);
+                put_signed(&mut self.out, whole);
+            }
+            None => {
+                self.time(time, 0);
+                self.out.extend_from_slice(&value.to_le_bytes());
+            }
+        }
     }
 
     /// A cumulative total.
     #[inline]
     pub fn total(&mut self, run: Run) {
-        self.time(run.time, false);
+        self.value(run.time, run.value);
         self.start(run.start);
-        self.out.extend_from_slice(&run.value.to_le_bytes());
     }
 
     /// A delta histogram.
     pub fn histogram(&mut self, time: TimeMs, histogram: &Histogram) {
-        self.time(time, false);
-        put_histogram(&mut self.out, histogram);
+        self.time(time, 0);
+        self.put_histogram(histogram);
     }
 
     /// A cumulative histogram.
     pub fn histogram_total(&mut self, start: TimeMs, time: TimeMs, histogram: &Histogram) {
-        self.time(time, false);
+        self.time(time, 0);
         self.start(start);
-        put_histogram(&mut self.out, histogram);
+        self.put_histogram(histogram);
+    }
+
+    fn put_histogram(&mut self, h: &Histogram) {
+        let exponential = matches!(h.buckets, Buckets::Exponential { .. });
+        let same =
+            matches!((&h.buckets, &self.bounds), (Buckets::Explicit { bounds, .. }, Some(last)) if bounds == last);
+        let flags =
+            [(h.min.is_some(), HAS_MIN), (h.max.is_some(), HAS_MAX), (exponential, EXPONENTIAL), (same, SAME_BOUNDS)];
+        let out = &mut self.out;
+        out.push(flags.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
+        put(out, h.count);
+        out.extend_from_slice(&h.sum.to_le_bytes());
+        for value in [h.min, h.max].into_iter().flatten() {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        match &h.buckets {
+            Buckets::Explicit { bounds, counts } => {
+                if !same {
+                    put(out, bounds.len() as u64);
+                    for bound in bounds.iter() {
+                        out.extend_from_slice(&bound.to_le_bytes());
+                    }
+                    self.bounds = Some(Arc::clone(bounds));
+                }
+                put_counts(out, counts);
+            }
+            Buckets::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
+                put_signed(out, i64::from(*scale));
+                put(out, *zero_count);
+                out.extend_from_slice(&zero_threshold.to_le_bytes());
+                for side in [positive, negative] {
+                    put_signed(out, i64::from(side.offset));
+                    put_counts(out, &side.counts);
+                }
+            }
+        }
     }
 
     /// A summary.
     pub fn summary(&mut self, summary: &Summary) {
-        self.time(summary.time, false);
+        self.time(summary.time, 0);
         self.start(summary.start);
         put(&mut self.out, summary.count);
         self.out.extend_from_slice(&summary.sum.to_le_bytes());
@@ -132,7 +211,7 @@ impl PointWriter {
 
     /// A no-recorded-value mark.
     pub fn stale(&mut self, time: TimeMs) {
-        self.time(time, true);
+        self.time(time, STALE);
     }
 }
 
@@ -141,43 +220,89 @@ pub struct PointReader<'a> {
     bytes: Cursor<'a>,
     time: TimeMs,
     start: TimeMs,
+    bounds: Option<Arc<[f64]>>,
 }
 
 impl<'a> PointReader<'a> {
     /// Reads from the front of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes: Cursor(bytes), time: 0, start: 0 }
+        Self { bytes: Cursor(bytes), time: 0, start: 0, bounds: None }
+    }
+
+    /// The next point of a shape that is a number; `None` when the bytes are damaged or used up.
+    #[inline]
+    pub fn next_number(&mut self, shape: Shape) -> Option<NumberPoint> {
+        let flags = self.next_time()?;
+        if flags & STALE != 0 {
+            return Some(NumberPoint { time: self.time, start: 0, value: None });
+        }
+        let value = if flags & WHOLE != 0 { self.bytes.signed()? as f64 } else { self.bytes.f64()? };
+        let start = if shape == Shape::Counter { self.next_start()? } else { 0 };
+        Some(NumberPoint { time: self.time, start, value: Some(value) })
     }
 
     /// The next point, which is one of `shape`; `None` when the bytes are damaged or used up.
-    #[inline]
     pub fn next_point(&mut self, shape: Shape) -> Option<Point> {
-        let head = self.bytes.varint()?;
-        self.time = self.time.wrapping_add(unzigzag(head >> 1));
-        let time = self.time;
-        if head & 1 == 1 {
-            return Some(Point::Stale(time));
+        if shape.is_number() {
+            let NumberPoint { time, start, value } = self.next_number(shape)?;
+            return Some(match value {
+                None => Point::Stale(time),
+                Some(value) if shape == Shape::Counter => Point::Total(Run { start, time, value }),
+                Some(value) => Point::Value(time, value),
+            });
         }
+        if self.next_time()? & STALE != 0 {
+            return Some(Point::Stale(self.time));
+        }
+        let time = self.time;
         Some(match shape {
-            Shape::Gauge | Shape::Delta => Point::Value(time, self.bytes.f64()?),
-            Shape::Counter => {
-                let start = self.next_start()?;
-                Point::Total(Run { start, time, value: self.bytes.f64()? })
-            }
-            Shape::Histogram => Point::Histogram(time, histogram(&mut self.bytes)?),
             Shape::HistogramRuns => {
                 let start = self.next_start()?;
-                Point::HistogramTotal(Run { start, time, value: histogram(&mut self.bytes)? })
+                Point::HistogramTotal(Run { start, time, value: self.histogram()? })
             }
             Shape::Summary => Point::Summary(self.summary(time)?),
+            _ => Point::Histogram(time, self.histogram()?),
         })
+    }
+
+    /// Moves on to the next point's time; returns its flags.
+    #[inline]
+    fn next_time(&mut self) -> Option<u64> {
+        let head = self.bytes.varint()?;
+        self.time = self.time.wrapping_add(unzigzag(head >> FLAGS));
+        Some(head)
     }
 
     #[inline]
     fn next_start(&mut self) -> Option<TimeMs> {
         self.start = self.start.wrapping_add(self.bytes.signed()?);
         Some(self.start)
+    }
+
+    fn histogram(&mut self) -> Option<Histogram> {
+        let bytes = &mut self.bytes;
+        let flags = bytes.u8()?;
+        let count = bytes.varint()?;
+        let sum = bytes.f64()?;
+        let min = if flags & HAS_MIN != 0 { Some(bytes.f64()?) } else { None };
+        let max = if flags & HAS_MAX != 0 { Some(bytes.f64()?) } else { None };
+        let buckets = if flags & EXPONENTIAL == 0 {
+            if flags & SAME_BOUNDS == 0 {
+                let n = bytes.count(8)?;
+                self.bounds = Some((0..n).map(|_| bytes.f64()).collect::<Option<_>>()?);
+            }
+            Buckets::Explicit { bounds: Arc::clone(self.bounds.as_ref()?), counts: counts(bytes)? }
+        } else {
+            Buckets::Exponential {
+                scale: i32::try_from(bytes.signed()?).ok()?,
+                zero_count: bytes.varint()?,
+                zero_threshold: bytes.f64()?,
+                positive: side(bytes)?,
+                negative: side(bytes)?,
+            }
+        };
+        Some(Histogram { count, sum, min, max, buckets })
     }
 
     fn summary(&mut self, time: TimeMs) -> Option<Summary> {
@@ -193,35 +318,8 @@ impl<'a> PointReader<'a> {
 const HAS_MIN: u8 = 1;
 const HAS_MAX: u8 = 2;
 const EXPONENTIAL: u8 = 4;
-
-fn put_histogram(out: &mut Vec<u8>, h: &Histogram) {
-    let exponential = matches!(h.buckets, Buckets::Exponential { .. });
-    let flags = [(h.min.is_some(), HAS_MIN), (h.max.is_some(), HAS_MAX), (exponential, EXPONENTIAL)];
-    out.push(flags.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
-    put(out, h.count);
-    out.extend_from_slice(&h.sum.to_le_bytes());
-    for value in [h.min, h.max].into_iter().flatten() {
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-    match &h.buckets {
-        Buckets::Explicit { bounds, counts } => {
-            put(out, bounds.len() as u64);
-            for bound in bounds.iter() {
-                out.extend_from_slice(&bound.to_le_bytes());
-            }
-            put_counts(out, counts);
-        }
-        Buckets::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
-            put_signed(out, i64::from(*scale));
-            put(out, *zero_count);
-            out.extend_from_slice(&zero_threshold.to_le_bytes());
-            for side in [positive, negative] {
-                put_signed(out, i64::from(side.offset));
-                put_counts(out, &side.counts);
-            }
-        }
-    }
-}
+/// The bounds are those of the explicit histogram before.
+const SAME_BOUNDS: u8 = 8;
 
 fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
     put(out, counts.len() as u64);
@@ -232,29 +330,11 @@ fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
 
 fn counts(bytes: &mut Cursor<'_>) -> Option<Vec<u64>> {
     let n = bytes.count(1)?;
-    (0..n).map(|_| bytes.varint()).collect()
-}
-
-fn histogram(bytes: &mut Cursor<'_>) -> Option<Histogram> {
-    let flags = bytes.u8()?;
-    let count = bytes.varint()?;
-    let sum = bytes.f64()?;
-    let min = if flags & HAS_MIN != 0 { Some(bytes.f64()?) } else { None };
-    let max = if flags & HAS_MAX != 0 { Some(bytes.f64()?) } else { None };
-    let buckets = if flags & EXPONENTIAL == 0 {
-        let n = bytes.count(8)?;
-        let bounds: Arc<[f64]> = (0..n).map(|_| bytes.f64()).collect::<Option<_>>()?;
-        Buckets::Explicit { bounds, counts: counts(bytes)? }
-    } else {
-        Buckets::Exponential {
-            scale: i32::try_from(bytes.signed()?).ok()?,
-            zero_count: bytes.varint()?,
-            zero_threshold: bytes.f64()?,
-            positive: side(bytes)?,
-            negative: side(bytes)?,
-        }
-    };
-    Some(Histogram { count, sum, min, max, buckets })
+    let mut out = Vec::with_capacity(n);
+    for _ in 0..n {
+        out.push(bytes.varint()?);
+    }
+    Some(out)
 }
 
 fn side(bytes: &mut Cursor<'_>) -> Option<ExponentialBuckets> {
@@ -264,6 +344,9 @@ fn side(bytes: &mut Cursor<'_>) -> Option<ExponentialBuckets> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NUMBERS: [f64; 8] =
+        [0.0, -0.0, -3.0, 9_007_199_254_740_991.0, 9_007_199_254_740_992.0, 1e300, f64::NEG_INFINITY, f64::NAN];
 
     #[test]
     fn every_shape_reads_back_as_written() {
@@ -289,19 +372,28 @@ mod tests {
         writer.value(1_000, 1.5);
         writer.total(Run { start: 10, time: 999, value: -0.0 });
         writer.stale(1_001);
+        for value in NUMBERS {
+            writer.value(1_002, value);
+        }
         writer.histogram(5, &explicit);
         writer.histogram_total(7, 6, &exponential);
+        writer.histogram(8, &explicit);
         writer.summary(&summary);
         let bytes = writer.finish();
         let mut reader = PointReader::new(&bytes);
         assert_eq!(reader.next_point(Shape::Gauge), Some(Point::Value(1_000, 1.5)));
         assert_eq!(reader.next_point(Shape::Counter), Some(Point::Total(Run { start: 10, time: 999, value: -0.0 })));
         assert_eq!(reader.next_point(Shape::Counter), Some(Point::Stale(1_001)));
-        assert_eq!(reader.next_point(Shape::Histogram), Some(Point::Histogram(5, explicit)));
+        for value in NUMBERS {
+            let Some(Point::Value(1_002, read)) = reader.next_point(Shape::Delta) else { panic!("{value}") };
+            assert_eq!(read.to_bits(), value.to_bits());
+        }
+        assert_eq!(reader.next_point(Shape::Histogram), Some(Point::Histogram(5, explicit.clone())));
         assert_eq!(
             reader.next_point(Shape::HistogramRuns),
             Some(Point::HistogramTotal(Run { start: 7, time: 6, value: exponential }))
         );
+        assert_eq!(reader.next_point(Shape::Histogram), Some(Point::Histogram(8, explicit)));
         assert!(
             matches!(reader.next_point(Shape::Summary), Some(Point::Summary(s)) if s.quantiles.len() == 2 && s.start == 2)
         );

@@ -139,23 +139,23 @@ impl Registry {
         self.metrics.iter().map(|(_, entry)| Arc::clone(entry)).collect()
     }
 
-    /// The slot of the series of `metric` with `base` and `own` labels together, made when it is new.
-    /// `base` and `own` must not share a name. `admit` is asked before a new series is made.
+    /// The id of the series of `metric` with `base` and `own` labels together. They share no name.
+    #[must_use]
+    pub fn series_id(&self, metric: &MetricEntry, base: &[(Symbol, Symbol)], own: &[(Symbol, Symbol)]) -> SeriesId {
+        SeriesId::of(metric.id, &self.interner.labels(&[base, own]))
+    }
+
+    /// The slot of the series that [`Self::series_id`] named `id`, made when it is new.
     pub fn series(
         &self,
+        id: SeriesId,
         metric: &Arc<MetricEntry>,
         base: &Arc<[(Symbol, Symbol)]>,
         own: LabelPairs,
-        admit: impl FnOnce() -> bool,
-    ) -> Option<Slot> {
-        let labels = self.interner.labels(&[base, &own]);
-        let id = SeriesId::of(metric.id, &labels);
-        if let Some(slot) = self.slot_of(id) {
-            return Some(slot);
-        }
+    ) -> Slot {
         let (defined_by, stored) = (AtomicI64::new(0), AtomicBool::new(false));
         let entry = SeriesEntry { id, metric: Arc::clone(metric), base: Arc::clone(base), own, defined_by, stored };
-        admit().then(|| self.insert(id, entry))
+        self.insert(id, entry)
     }
 
     /// The slot of a series that the journal or the database defined.

@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 
 use super::counters::RollupMetrics;
 use super::frame::{FrameError, FrameReader, Record, Template};
-use super::head::Head;
-use super::registry::{Registry, Slot};
+use super::head::{Head, RowStep};
+use super::registry::{MetricEntry, Registry, Slot};
 use crate::model::{Exemplar, Labels, Metric, MetricId, MetricKind, SeriesId, Temporality, Width};
 use crate::redis::RecentFrames;
 use crate::storage::{MetricRow, SeriesRow, Storage, StorageError};
@@ -56,11 +56,11 @@ pub enum ReplayError {
 
 /// A group commit as the committer hands it over.
 #[derive(Debug, Default)]
-pub struct LiveRow {
+pub struct LiveRow<'a> {
     /// The generation ends before it.
     pub cut: bool,
     /// Templates and their points.
-    pub sections: Vec<(Arc<Template>, Vec<u8>)>,
+    pub sections: Vec<(Arc<Template>, &'a [u8])>,
     /// Exemplars by series.
     pub exemplars: Vec<(Slot, Exemplar)>,
 }
@@ -104,7 +104,7 @@ impl Stream {
     ///
     /// # Errors
     /// When rows before it cannot be read; nothing of this row is applied then.
-    pub async fn apply_live(&self, seq: i64, row: LiveRow) -> Result<(), ReplayError> {
+    pub async fn apply_live(&self, seq: i64, row: LiveRow<'_>) -> Result<(), ReplayError> {
         if self.head.applied_seq() + 1 < seq {
             self.catch_up(seq - 1).await?;
         }
@@ -112,17 +112,17 @@ impl Stream {
         if self.head.applied_seq() >= seq {
             return Ok(());
         }
+        let mut steps = Vec::with_capacity(row.sections.len() + 2);
         if row.cut {
-            self.head.cut();
+            steps.push(RowStep::Cut);
             templates.clear();
         }
         for (template, points) in &row.sections {
             templates.entry(template.id).or_insert_with(|| Arc::clone(template));
-            self.head.apply(template, points).ok_or(ReplayError::Undefined { stream: self.id, seq, what: "point" })?;
+            steps.push(RowStep::Points(Arc::clone(template), points));
         }
-        self.head.apply_exemplars(&row.exemplars);
-        self.head.row_applied(seq);
-        Ok(())
+        steps.push(RowStep::Exemplars(row.exemplars));
+        self.head.apply_row(seq, &steps).ok_or(ReplayError::Undefined { stream: self.id, seq, what: "point" })
     }
 
     /// Reads recent frames and the journal until `seq` is applied.
@@ -146,7 +146,7 @@ impl Stream {
             let rows = self.sources.storage.journal_read(self.id, applied, ROWS_PER_READ).await;
             let rows = rows.map_err(|error| self.storage_error(error))?;
             if rows.is_empty() {
-                return Ok(());
+                return Err(ReplayError::Undefined { stream: self.id, seq, what: "row" });
             }
             self.sources.metrics.followed("journal", rows.len());
             for row in rows {
@@ -163,6 +163,8 @@ impl Stream {
         ReplayError::Storage { stream: self.id, source }
     }
 
+    /// Applies one row: its definitions first, with whatever must be read for them, then all of it at once. A caller that
+    /// goes away in between leaves nothing half done.
     async fn replay(
         &self,
         seq: i64,
@@ -172,36 +174,52 @@ impl Stream {
         let damaged = |source| ReplayError::Frame { stream: self.id, seq, source };
         let undefined = |what| ReplayError::Undefined { stream: self.id, seq, what };
         let mut reader = FrameReader::new(frame).map_err(damaged)?;
+        let (mut steps, mut cut, mut new) = (Vec::new(), false, HashMap::new());
         while let Some(record) = reader.next_record().map_err(damaged)? {
             match record {
                 Record::Cut => {
-                    self.head.cut();
-                    templates.clear();
+                    steps.push(RowStep::Cut);
+                    cut = true;
+                    new.clear();
                 }
                 Record::Metric(metric, description) => {
                     self.sources.registry.metric(metric, description);
                 }
                 Record::Series(metric, labels) => {
-                    let metric = self.sources.registry.metric_by_id(metric).ok_or_else(|| undefined("metric"))?;
+                    let metric = self.metric(metric).await?.ok_or_else(|| undefined("metric"))?;
                     self.sources.registry.series_from_labels(&metric, &labels, false);
                 }
                 Record::Template(id, series) => {
                     let slots = self.slots(&series).await?.ok_or_else(|| undefined("series"))?;
-                    templates.insert(id, Arc::new(Template::new(&self.sources.registry, slots)));
+                    new.insert(id, Arc::new(Template::new(&self.sources.registry, slots)));
                 }
                 Record::Points(id, points) => {
-                    let template = templates.get(&id).ok_or_else(|| undefined("template"))?;
-                    self.head.apply(template, points).ok_or_else(|| undefined("point"))?;
+                    let known = new.get(&id).or_else(|| templates.get(&id).filter(|_| !cut));
+                    let template = known.ok_or_else(|| undefined("template"))?;
+                    steps.push(RowStep::Points(Arc::clone(template), points));
                 }
                 Record::Exemplars(exemplars) => {
                     let known =
                         exemplars.into_iter().filter_map(|(id, e)| Some((self.sources.registry.slot_of(id)?, e)));
-                    self.head.apply_exemplars(&known.collect::<Vec<_>>());
+                    steps.push(RowStep::Exemplars(known.collect()));
                 }
             }
         }
-        self.head.row_applied(seq);
+        self.head.apply_row(seq, &steps).ok_or_else(|| undefined("point"))?;
+        if cut {
+            templates.clear();
+        }
+        templates.extend(new);
         Ok(())
+    }
+
+    /// A metric by id; one that an earlier stream defined is in the `metrics` table.
+    async fn metric(&self, id: MetricId) -> Result<Option<Arc<MetricEntry>>, ReplayError> {
+        if let Some(known) = self.sources.registry.metric_by_id(id) {
+            return Ok(Some(known));
+        }
+        load_metrics(&self.sources.registry, &self.sources.storage).await.map_err(|error| self.storage_error(error))?;
+        Ok(self.sources.registry.metric_by_id(id))
     }
 
     /// The slots of `series`, those unknown here read from the `series` table.

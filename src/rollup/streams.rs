@@ -116,15 +116,17 @@ impl Streams {
                 streams.wake_follower.notify_one();
             }
         };
-        let recent = RecentFrames::open(url, self.storage.journal_seed().await?, wake)?;
+        let left_out = self.metrics.frames_left_out.clone();
+        let recent = RecentFrames::open(url, self.storage.journal_seed().await?, left_out, wake)?;
         // Set once, while the server is built.
         let _second = self.recent.set(recent);
         Ok(())
     }
 
-    /// Shares a frame of our stream. Losing it costs other replicas a moment, not an answer.
+    /// Shares a frame of our stream, when there is anyone to share it with. Losing it costs other replicas a moment, not
+    /// an answer.
     pub fn share(&self, stream: i64, seq: i64, frame: Vec<u8>) {
-        if let Some(recent) = self.recent.get() {
+        if let Some(recent) = self.recent.get().filter(|_| self.by_id.read().len() > 1) {
             recent.publish(stream, seq, frame.into());
         }
     }
@@ -168,9 +170,14 @@ impl Streams {
         self.by_id.read().values().map(Arc::clone).collect()
     }
 
-    /// The stream of `row`, made when it is new here.
+    /// The stream of `row`, made when it is new here, and anew when we fell behind its cursor: what it has in blocks need
+    /// not be replayed, and its journal may be gone.
     fn know(&self, row: &StreamRow) -> Arc<Stream> {
+        let own = self.own().is_some_and(|(stream, _)| stream.id() == row.id);
         let mut by_id = self.by_id.write();
+        if !own && by_id.get(&row.id).is_some_and(|stream| stream.head.applied_seq() < row.cursor_seq) {
+            by_id.remove(&row.id);
+        }
         let stream = by_id.entry(row.id).or_insert_with(|| {
             let sources = Sources {
                 registry: Arc::clone(&self.registry),
@@ -230,39 +237,58 @@ impl Streams {
             stream.head.forget_flushed(row.cursor_seq);
         }
         if let Some(row) = self.storage.stream_take_over(&self.holder).await? {
-            self.fold(row).await?;
+            tracing::info!(
+                stream = row.id,
+                epoch = row.epoch,
+                rows = row.last_seq - row.cursor_seq,
+                "stream taken over"
+            );
+            self.fold(&row).await?;
         }
         Ok(())
     }
 
-    /// Folds a stream that was taken over, to its end.
-    async fn fold(&self, row: StreamRow) -> Result<(), FoldError> {
-        let stream = self.know(&row);
-        tracing::info!(stream = row.id, epoch = row.epoch, rows = row.last_seq - row.cursor_seq, "stream taken over");
-        stream.catch_up(row.last_seq).await?;
-        stream.head.cut();
-        for generation in stream.head.sealed_after(row.cursor_seq) {
-            checkpoint::flush(self, (row.id, row.epoch), &generation).await?;
+    /// Folds a stream that we hold and that gets no more rows to its end, keeping its lease meanwhile.
+    #[tracing::instrument(name = "fastbreak.stream.fold", skip_all, fields(fastbreak.stream.id = row.id))]
+    async fn fold(&self, row: &StreamRow) -> Result<(), FoldError> {
+        let stream = self.know(row);
+        let folding = async {
+            stream.catch_up(row.last_seq).await?;
+            stream.head.cut();
+            for generation in stream.head.sealed_after(row.cursor_seq) {
+                checkpoint::flush(self, (row.id, row.epoch), &generation).await?;
+            }
+            checkpoint::skip_to(self, (row.id, row.epoch), row.last_seq).await?;
+            self.storage.stream_close(row.id, row.epoch).await?;
+            Ok::<(), FoldError>(())
+        };
+        let renewing = async {
+            loop {
+                tokio::time::sleep(RENEW_EVERY).await;
+                if let Err(error) = self.storage.stream_renew(row.id, row.epoch).await {
+                    return FoldError::from(error);
+                }
+            }
+        };
+        tokio::select! {
+            folded = folding => folded?,
+            error = renewing => return Err(error),
         }
-        checkpoint::skip_to(self, (row.id, row.epoch), row.last_seq).await?;
-        self.storage.stream_close(row.id, row.epoch).await?;
         tracing::info!(stream = row.id, "stream folded and closed");
         Ok(())
     }
 
-    /// Ends our own stream after its last flush, so that nobody has to take it over.
+    /// Ends our own stream, once nothing is appended to it any more, so that nobody has to take it over. What is not in
+    /// blocks yet is flushed; when that fails, the journal has it, and whoever takes the stream over folds it.
     pub async fn close_own(&self) {
         let Some((stream, epoch)) = self.own.write().take() else { return };
-        let last = stream.head.applied_seq();
         let closed = async {
-            checkpoint::skip_to(self, (stream.id(), epoch), last).await?;
-            self.storage.stream_close(stream.id(), epoch).await
+            let rows = self.storage.stream_list().await?;
+            let row = rows.into_iter().find(|row| row.id == stream.id() && row.epoch == epoch);
+            self.fold(&row.ok_or(StorageError::Fenced)?).await
         };
-        match closed.await {
-            Ok(()) => tracing::info!(stream = stream.id(), "own stream closed"),
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "own stream left to be taken over");
-            }
+        if let Err(error) = closed.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "own stream left to be taken over");
         }
     }
 

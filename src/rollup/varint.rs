@@ -1,6 +1,7 @@
 //! LEB128 and zigzag, bounds-checked: the bytes may come from a damaged disk.
 
 /// Appends `value`.
+#[inline]
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -10,6 +11,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a signed value, small near zero.
+#[inline]
 pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, zigzag(value));
 }

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
-use super::schema::{blocks, streams};
+use super::partitions::ensure_partitions_of_in_txn;
+use super::schema::{blocks, metrics, streams};
 use super::series::{MetricRow, SeriesRow, define_in_txn};
 use super::{Storage, StorageError, StreamRow};
 
@@ -24,6 +25,15 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// Finest first.
+    pub const ALL: [Self; 3] = [Self::Fine, Self::Minute, Self::Hour];
+
+    /// The tier that a `tier` column names.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| *tier as i16 == number)
+    }
+
     /// Seconds that one block spans.
     #[must_use]
     pub const fn span_seconds(self) -> i64 {
@@ -97,28 +107,33 @@ pub struct HourToCompact {
 }
 
 impl Storage {
-    /// Writes a checkpoint: effect and cursor together, hence exactly once.
+    /// Writes a checkpoint: effect and cursor together, and only if the cursor is still before it, hence exactly once. One
+    /// that was written already, its answer lost, is done. The cursor moves last: appends wait for its row's lock.
     ///
     /// # Errors
     /// [`StorageError::Fenced`] when another process has the stream; nothing is written then.
     pub async fn checkpoint(&self, flush: &Flush) -> Result<(), StorageError> {
+        self.ensure_partitions_of(&flush.blocks).await?;
         let mut conn = self.conn().await?;
-        conn.transaction(async |conn| {
-            let moved =
-                diesel::update(streams::table.filter(streams::id.eq(flush.stream).and(streams::epoch.eq(flush.epoch))))
-                    .set(streams::cursor_seq.eq(flush.cursor_seq))
-                    .execute(conn)
-                    .await?;
-            if moved != 1 {
-                return Err(StorageError::Fenced);
-            }
+        let own = || streams::table.filter(streams::id.eq(flush.stream).and(streams::epoch.eq(flush.epoch)));
+        let written = conn.transaction(async |conn| {
             define_in_txn(conn, &flush.metrics, &flush.series).await?;
             for rows in flush.blocks.chunks(ROWS_PER_INSERT) {
                 diesel::insert_into(blocks::table).values(rows).execute(conn).await?;
             }
-            Ok(())
-        })
-        .await
+            let moved = diesel::update(own().filter(streams::cursor_seq.lt(flush.cursor_seq)))
+                .set(streams::cursor_seq.eq(flush.cursor_seq))
+                .execute(conn)
+                .await?;
+            if moved == 1 { Ok(()) } else { Err(StorageError::Fenced) }
+        });
+        match written.await {
+            Err(StorageError::Fenced) => {
+                let cursor = own().select(streams::cursor_seq).get_result::<i64>(&mut conn).await.optional()?;
+                if cursor.is_some_and(|cursor| cursor >= flush.cursor_seq) { Ok(()) } else { Err(StorageError::Fenced) }
+            }
+            written => written,
+        }
     }
 
     /// The blocks of `metric_ids` in `tier` whose span starts within `[from, to]`, and the streams as they stand in the
@@ -197,7 +212,7 @@ impl Storage {
     }
 
     /// Replaces all blocks of one metric in several spans by what `rewrite` makes of them, in one transaction.
-    /// The blocks are locked while it runs: of two replicas one does the work, the other then finds nothing left.
+    /// The metric is locked while it runs: of two replicas one does the work, the other then finds nothing left.
     /// Without an answer from `rewrite` all stays as it is. Returns how many blocks were replaced in the first span.
     ///
     /// # Errors
@@ -210,6 +225,14 @@ impl Storage {
     ) -> Result<usize, StorageError> {
         let mut conn = self.conn().await?;
         conn.transaction(async move |conn| {
+            // First and in a statement of its own: what is read after it has seen whatever held it before. Spans of two
+            // calls overlap in the coarser tiers only, where locked blocks alone would not keep them apart.
+            let _locked: i64 = metrics::table
+                .filter(metrics::id.eq(metric_id))
+                .select(metrics::id)
+                .for_update()
+                .get_result(conn)
+                .await?;
             let of_span = |(tier, starts_at): (Tier, DateTime<Utc>)| {
                 blocks::table
                     .filter(blocks::metric_id.eq(metric_id))
@@ -218,18 +241,15 @@ impl Storage {
             };
             let (mut ids, mut payloads) = (Vec::new(), Vec::new());
             for span in spans {
-                let found: Vec<(i64, Vec<u8>)> = of_span(*span)
-                    .select((blocks::id, blocks::payload))
-                    .order(blocks::id)
-                    .for_update()
-                    .load(conn)
-                    .await?;
+                let found: Vec<(i64, Vec<u8>)> =
+                    of_span(*span).select((blocks::id, blocks::payload)).order(blocks::id).load(conn).await?;
                 let (span_ids, span_payloads): (Vec<i64>, Vec<Vec<u8>>) = found.into_iter().unzip();
                 ids.push(span_ids);
                 payloads.push(span_payloads);
             }
             let first = ids.as_slice().first().map_or(0, Vec::len);
             let Some(written) = rewrite(payloads).filter(|_| first > 0) else { return Ok(0) };
+            ensure_partitions_of_in_txn(conn, &written).await?;
             for (span, ids) in spans.iter().zip(&ids) {
                 diesel::delete(of_span(*span).filter(blocks::id.eq_any(ids))).execute(conn).await?;
             }

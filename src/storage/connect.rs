@@ -1,5 +1,7 @@
 //! Connections: TLS as the URL asks, session settings that the promises need, the pool, the migration harness.
 
+use std::time::Duration;
+
 use diesel::ConnectionError;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
@@ -14,6 +16,11 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// Acknowledged means on disk, whatever the server's default; no statement of ours may hang for ever.
 const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '60s'; SET application_name = 'fastbreak'";
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the other side may leave what we sent unacknowledged, and how long silence lasts before it is asked.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) async fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, StorageError> {
     // The pool tells only that it waited in vain; the first connection tells why.
@@ -34,7 +41,9 @@ pub(super) async fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, Sto
 async fn establish(url: String) -> Result<AsyncPgConnection, ConnectionError> {
     let bad = |error: &dyn std::fmt::Display| ConnectionError::BadConnection(error.to_string());
     let (url, tls) = tls_mode(&url);
-    let settings: tokio_postgres::Config = url.parse().map_err(|error| bad(&error))?;
+    let mut settings: tokio_postgres::Config = url.parse().map_err(|error| bad(&error))?;
+    // A server that is cut off must be noticed, not waited for.
+    settings.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE_MAX).keepalives_idle(SILENCE_MAX);
     let mut conn = if tls {
         let connector = tokio_postgres_rustls::MakeRustlsConnect::new(tls_config());
         let (client, connection) = settings.connect(connector).await.map_err(|error| bad(&error))?;

@@ -3,11 +3,18 @@
 //! Layer 3. A row type and its statements live in the same file; one statement a function, `_in_txn` for those that
 //! run inside a caller's transaction. All clocks are Postgres's. Nothing above this module names diesel.
 
+mod alerts;
 mod blocks;
 mod connect;
 mod deliveries;
+mod evaluations;
+mod groups;
 mod journal;
+mod outbox;
 mod partitions;
+mod receivers;
+mod routing;
+mod rules;
 mod schema;
 mod series;
 mod streams;
@@ -19,10 +26,17 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
+pub use alerts::{ActiveFilter, AlertChange, AlertRow, AlertWrite, EvaluationWrite, TransitionRow};
 pub use blocks::{BlockKey, BlockPart, Flush, HourToCompact, Tier};
-pub use deliveries::NewDelivery;
+pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow, NewDelivery};
+pub use evaluations::{DecisionRow, RuleStateRow, StateChange, Tick};
+pub use groups::{Around, GroupCase, GroupDecision};
 pub use journal::{AppendError, JournalRow};
+pub use outbox::{AttemptEnd, BegunAttempt, ClaimedDelivery, Ending, QueueState};
 pub use partitions::Retention;
+pub use receivers::{LastDelivery, NewReceiver, ReceiverRow};
+pub use routing::Revised;
+pub use rules::{Expected, RuleRevisionRow, RuleRow, WriteError};
 pub use series::{MetricRow, SeriesRow};
 pub use streams::StreamRow;
 
@@ -66,6 +80,12 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// No answer within `waited`.
+    #[must_use]
+    pub fn late(waited: Duration) -> Self {
+        Self::Unavailable(format!("no answer within {} s", waited.as_secs()).into())
+    }
+
     /// True when trying again can help.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {

@@ -1,13 +1,15 @@
 //! Time partitions: made ahead of time, dropped when passed; rows are never deleted one by one,
 //! but for the small keys of `journal_seen`.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::schema::{drop_partitions, ensure_partition, journal, journal_seen, streams};
-use super::{Storage, StorageError, Tier};
+use super::{BlockPart, Storage, StorageError, Tier};
 
 /// Journal partitions made ahead.
 const JOURNAL_HOURS_AHEAD: i32 = 6;
@@ -16,13 +18,19 @@ const SEEN_BATCH: TimeDelta = TimeDelta::minutes(10);
 /// How long a retry is recognised.
 const SEEN_LIFE: TimeDelta = TimeDelta::hours(2);
 
-/// Parent table, partition span, partitions before and after now.
-const PARTITIONED: [(&str, TimeDelta, i32, i32); 4] = [
-    ("journal", TimeDelta::hours(1), 1, JOURNAL_HOURS_AHEAD),
-    ("blocks_fine", TimeDelta::days(1), 3, 2),
-    ("blocks_minute", TimeDelta::days(31), 1, 1),
-    ("blocks_hour", TimeDelta::days(372), 1, 1),
-];
+/// Partitions of blocks made ahead.
+const BLOCKS_AHEAD: i32 = 1;
+/// What is past its life is dropped a little later, so that points that were just young enough are not cut off.
+const GRACE: TimeDelta = TimeDelta::hours(1);
+
+/// The partitioned table of each tier, and the span of its partitions.
+const fn partitioned(tier: Tier) -> (&'static str, TimeDelta) {
+    match tier {
+        Tier::Fine => ("blocks_fine", TimeDelta::days(1)),
+        Tier::Minute => ("blocks_minute", TimeDelta::days(31)),
+        Tier::Hour => ("blocks_hour", TimeDelta::days(372)),
+    }
+}
 
 /// How long data of each tier lives.
 #[derive(Clone, Copy, Debug)]
@@ -64,21 +72,32 @@ impl Storage {
         Ok(diesel::select(diesel::dsl::sql::<Timestamptz>("now()")).get_result(&mut conn).await?)
     }
 
-    /// Makes the partitions around now.
+    /// Makes the partitions of the time that comes; those of blocks are otherwise made when they are first written to.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn ensure_partitions(&self) -> Result<(), StorageError> {
         let at = self.now().await?;
         let mut conn = self.conn().await?;
-        for (parent, span, before, after) in PARTITIONED {
+        let blocks = Tier::ALL.map(|tier| (partitioned(tier), 0, BLOCKS_AHEAD));
+        let journal = (("journal", TimeDelta::hours(1)), -1, JOURNAL_HOURS_AHEAD);
+        for ((parent, span), first, last) in blocks.into_iter().chain([journal]) {
             let start = at.duration_trunc(span).unwrap_or(at);
-            for k in -before..=after {
+            for k in first..=last {
                 let from = start + span * k;
                 diesel::select(ensure_partition(parent, from, from + span)).execute(&mut conn).await?;
             }
         }
         Ok(())
+    }
+
+    /// Makes the partitions that `parts` are going to be in.
+    pub(super) async fn ensure_partitions_of(&self, parts: &[BlockPart]) -> Result<(), StorageError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let mut conn = self.conn().await?;
+        ensure_partitions_of_in_txn(&mut conn, parts).await
     }
 
     /// Drops what is past its life: blocks by retention, journal partitions that every cursor has passed, old keys.
@@ -92,9 +111,9 @@ impl Storage {
         let passed = self.oldest_needed_journal_time().await?.unwrap_or(at).min(at - TimeDelta::hours(1));
         for (parent, before) in [
             ("journal", passed),
-            ("blocks_fine", at - retention.fine),
-            ("blocks_minute", at - retention.minute),
-            ("blocks_hour", at - retention.hour),
+            ("blocks_fine", at - retention.fine - GRACE),
+            ("blocks_minute", at - retention.minute - GRACE),
+            ("blocks_hour", at - retention.hour - GRACE),
         ] {
             let mut conn = self.conn().await?;
             dropped += diesel::select(drop_partitions(parent, before)).get_result::<i32>(&mut conn).await?;
@@ -126,4 +145,22 @@ impl Storage {
             diesel::delete(journal_seen::table.filter(journal_seen::seen_at.le(until))).execute(&mut conn).await?;
         }
     }
+}
+
+/// The same inside a transaction.
+pub(super) async fn ensure_partitions_of_in_txn(
+    conn: &mut AsyncPgConnection,
+    parts: &[BlockPart],
+) -> Result<(), StorageError> {
+    let wanted: BTreeSet<(&str, DateTime<Utc>, TimeDelta)> = parts
+        .iter()
+        .filter_map(|part| {
+            let (parent, span) = partitioned(Tier::from_number(part.tier)?);
+            Some((parent, part.starts_at.duration_trunc(span).ok()?, span))
+        })
+        .collect();
+    for (parent, from, span) in wanted {
+        diesel::select(ensure_partition(parent, from, from + span)).execute(conn).await?;
+    }
+    Ok(())
 }

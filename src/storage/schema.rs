@@ -99,6 +99,8 @@ diesel::table! {
         remote_ref -> Nullable<Text>,
         created_at -> Timestamptz,
         ended_at -> Nullable<Timestamptz>,
+        queued_at -> Timestamptz,
+        attempts_before -> Integer,
     }
 }
 
@@ -112,6 +114,154 @@ diesel::table! {
         outcome -> Text,
         status -> Nullable<Integer>,
         detail -> Text,
+    }
+}
+
+diesel::table! {
+    rules (id) {
+        id -> Text,
+        definition -> Jsonb,
+        origin -> Text,
+        revision -> BigInt,
+        deleted -> Bool,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    rule_revisions (rule_id, revision) {
+        rule_id -> Text,
+        revision -> BigInt,
+        definition -> Jsonb,
+        origin -> Text,
+        deleted -> Bool,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    rule_states (rule_id) {
+        rule_id -> Text,
+        epoch -> BigInt,
+        evaluated_at -> Nullable<Timestamptz>,
+        health -> Text,
+        error -> Nullable<Text>,
+        duration_seconds -> Double,
+        left_out -> Integer,
+        known -> Jsonb,
+        run_kind -> Text,
+        run_since -> Nullable<Timestamptz>,
+        run_evaluations -> BigInt,
+        run_worst -> Nullable<Double>,
+    }
+}
+
+diesel::table! {
+    alert_instances (id) {
+        id -> BigInt,
+        rule_id -> Text,
+        fingerprint -> Text,
+        state -> Text,
+        severity -> Text,
+        alert -> Jsonb,
+        machine -> Jsonb,
+        chart -> Jsonb,
+        acknowledged -> Nullable<Jsonb>,
+        suppressed -> Jsonb,
+        group_keys -> Array<Text>,
+        settled -> Bool,
+        pending_since -> Timestamptz,
+        starts_at -> Nullable<Timestamptz>,
+        ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    alert_transitions (id) {
+        id -> BigInt,
+        alert_id -> BigInt,
+        at -> Timestamptz,
+        from_state -> Text,
+        to_state -> Text,
+        severity -> Text,
+        value -> Nullable<Double>,
+        reason -> Text,
+    }
+}
+
+diesel::table! {
+    alert_groups (key) {
+        key -> Text,
+        policy -> Jsonb,
+        state -> Jsonb,
+        next_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    decisions (id) {
+        id -> BigInt,
+        rule_id -> Text,
+        fingerprint -> Text,
+        kind -> Text,
+        detail -> Text,
+        since -> Timestamptz,
+        until -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    replicas (id) {
+        id -> Text,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    alerting_changes (kind) {
+        kind -> Text,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
+    silences (id) {
+        id -> Text,
+        definition -> Jsonb,
+        starts_at -> Timestamptz,
+        ends_at -> Timestamptz,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    maintenance_windows (id) {
+        id -> Text,
+        definition -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    alert_routing (kind) {
+        kind -> Text,
+        definition -> Jsonb,
+        revision -> BigInt,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    slos (id) {
+        id -> Text,
+        definition -> Jsonb,
+        revision -> BigInt,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -133,3 +283,4 @@ diesel::define_sql_function! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(streams, journal);
+diesel::allow_tables_to_appear_in_same_query!(rules, rule_states, alert_instances, alert_transitions);

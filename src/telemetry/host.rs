@@ -26,6 +26,14 @@ pub struct HostSample {
     pub value: f64,
 }
 
+/// True while process `pid` runs; one that has ended and was not waited for does not.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Reads the host's measurements; keeps what differences need.
 pub struct HostSampler {
     system: System,

@@ -1,27 +1,31 @@
 //! FastBreak's own logs, metrics and traces, and what the host it runs on measures.
 //!
-//! Layer 2. Metrics belong to the modules that count; here is only the registry and its text form.
+//! Layer 2. Metrics belong to the modules that count; here is the registry, its text form, and the way out over OTLP.
 
 mod host;
+mod instruments;
 mod logs;
 mod otlp;
 
 use parking_lot::Mutex;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::MetricFamily;
+use prometheus_client::encoding::{prometheus_protobuf, text};
 use prometheus_client::registry::Registry;
 
-pub use host::{HostSample, HostSampler, SampleKind};
-pub use logs::{LogStyle, init};
-pub use otlp::{Exports, Origin, Pipeline};
+pub use host::{HostSample, HostSampler, SampleKind, is_alive};
+pub use instruments::Instruments;
+pub use logs::{LogStyle, check_filter, init};
+pub use otlp::{Exports, Origin, Pipeline, Signals};
 
 /// Our own metrics.
 pub struct Telemetry {
     registry: Mutex<Registry>,
+    samplers: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { registry: Mutex::new(Registry::with_prefix("fastbreak")) }
+        Self { registry: Mutex::new(Registry::with_prefix("fastbreak")), samplers: Mutex::default() }
     }
 }
 
@@ -31,12 +35,29 @@ impl Telemetry {
         register(&mut self.registry.lock());
     }
 
+    /// Has `sample` called before metrics are read: it sets the gauges of what is measured only then.
+    pub fn sample_with(&self, sample: impl Fn() + Send + Sync + 'static) {
+        self.samplers.lock().push(Box::new(sample));
+    }
+
+    fn sample(&self) {
+        self.samplers.lock().iter().for_each(|sample| sample());
+    }
+
     /// All metrics in the `OpenMetrics` text format.
     #[must_use]
     pub fn text(&self) -> String {
+        self.sample();
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _infallible = encode(&mut out, &self.registry.lock());
+        let _infallible = text::encode(&mut out, &self.registry.lock());
         out
+    }
+
+    /// All metrics that have a value.
+    fn families(&self) -> Vec<MetricFamily> {
+        self.sample();
+        // Only a native histogram without buckets cannot be told so; there is none.
+        prometheus_protobuf::encode(&self.registry.lock()).unwrap_or_default()
     }
 }

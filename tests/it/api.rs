@@ -21,6 +21,19 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/services",
         "/api/ingest/ledger",
         "/api/system/info",
+        "/api/receivers",
+        "/api/deliveries",
+        "/api/alerts/active",
+        "/api/alerts/history?hours=24",
+        "/api/alerts/rules",
+        "/api/alerts/rules/system_cpu_usage",
+        "/api/alerts/rules/system_cpu_usage/revisions",
+        "/api/alerts/explain?ruleId=system_cpu_usage",
+        "/api/silences",
+        "/api/maintenance-windows",
+        "/api/routes",
+        "/api/inhibitions",
+        "/api/slos",
         "/prometheus/api/v1/query?query=1%2B1",
         "/prometheus/api/v1/query_range?query=up&start=0&end=60&step=15",
     ] {
@@ -48,6 +61,10 @@ async fn bad_parameters_name_the_field_and_the_limit() {
     for hours in ["0", "-1", "1e9", "NaN", "x"] {
         check(&format!("/api/metrics/history?hours={hours}"), 400, "hours must be more than 0 and at most 9600").await;
     }
+    check("/api/alerts/history?hours=-1", 400, "hours must be more than 0").await;
+    check("/api/alerts/history?limit=9999", 400, "limit must be 1 to 1000").await;
+    check("/api/alerts/active?state=resolved", 400, "state must be pending or firing").await;
+    check("/api/alerts/12345", 404, "there is no alert").await;
     check("/api/metrics/history?indicator=nope", 400, "avgResponseTime").await;
     check("/api/metrics/history?hours=24&step=1", 400, "step must be at least").await;
     check("/prometheus/api/v1/query?query=rate(", 400, "bad_data").await;
@@ -91,4 +108,15 @@ async fn the_catalog_tells_labels_and_series() {
     assert_eq!((&detail["labels"][0]["name"], &detail["labels"][0]["valueCount"]), (&"http_route".into(), &2.into()));
     let missing = client().get(format!("{}/api/metrics/catalog/nope", server.http)).send().await.unwrap();
     assert_eq!(missing.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_page_changes_nothing() {
+    let server = Server::start().await;
+    for path in ["/api/alerts/rules", "/api/silences", "/api/receivers", "/api/slos", "/api/maintenance-windows"] {
+        let asked = client().post(format!("{}{path}", server.http)).header("origin", "http://evil.example").body("{}");
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{path}");
+        assert!(answer.text().await.unwrap().contains("foreign-origin"), "{path}");
+    }
 }

@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::alerting;
 use crate::support::export::{self, gauge, now, point, request};
 use crate::support::server::{Options, client};
 use crate::support::{Database, Server, eventually};
@@ -253,4 +254,26 @@ async fn clients_that_do_not_read_cost_nothing_and_are_let_go() {
     })
     .await;
     reading.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_told_as_it_fires_and_is_found_by_its_fingerprint() {
+    let database = Database::create().await;
+    let server = alerting::options(&database).start();
+    alerting::save_rule(&server, "load", json!({ "notificationChannels": [] })).await;
+    let (mut socket, _) = page(&server).await;
+    subscribe(&mut socket, "alerts").await;
+    alerting::send(&server, "a", 50.0).await;
+    let told = loop {
+        let news = next(&mut socket).await;
+        let firing = |item: &&Value| item["ruleId"] == "load" && item["state"] == "firing";
+        if let Some(alert) = news["items"].as_object().unwrap().values().find(firing) {
+            break alert.clone();
+        }
+    };
+    assert_eq!(told["labels"]["host"], "a");
+    let found = server.get(&format!("/api/alerts/{}", told["fingerprint"].as_str().unwrap())).await;
+    assert_eq!(found["id"], told["id"]);
+    let (status, _) = alerting::call(&server, "GET", "/api/alerts/0123456789abcdef", &Value::Null).await;
+    assert_eq!(status, 404);
 }

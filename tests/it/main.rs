@@ -3,13 +3,21 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says so by panicking")]
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
+mod alerting;
+mod alerting_doors;
+mod alerting_history;
+mod alerting_replicas;
+mod alerting_told;
 mod api;
 mod bad_input;
 mod durability;
 mod exporters;
+mod house;
 mod ingest;
 mod live;
 mod memory;
+mod notify;
+mod own_telemetry;
 mod redis;
 mod replicas;
 mod support;

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { cellsOf } from '../src/components/chart/cells.ts';
 import { align, summary } from '../src/components/chart/align.ts';
 import { build, unitOf } from '../src/data/build.ts';
-import { changed, fieldsOf, idFrom, lacks, newRule, parts } from '../src/data/rule.ts';
+import { changed, fieldsOf, idFrom, lacks, newRule, parts, withThreshold } from '../src/data/rule.ts';
 import { textsOf, written } from '../src/data/receivers.ts';
 import { nameOf, quoted } from '../src/data/query.ts';
 
@@ -60,6 +60,15 @@ test('a condition is taken apart where it can be', () => {
   assert.deepEqual(parts('sum(rate(a[5m])) >= threshold'), { expression: 'sum(rate(a[5m]))', operator: '>=' });
   assert.equal(parts('threshold < a'), null);
   assert.equal(parts('a > 5'), null);
+});
+
+test('where a rule ends moves along with its threshold', () => {
+  const start = { ...newRule(''), threshold: 1000, recoveryThreshold: 800 };
+  assert.deepEqual(withThreshold(start, 1500, start), { ...start, threshold: 1500, recoveryThreshold: 1200 });
+  assert.equal(withThreshold({ ...start, threshold: 1500, recoveryThreshold: 1200 }, 500, start).recoveryThreshold, 400);
+  assert.equal(withThreshold(newRule(''), 9, newRule('')).recoveryThreshold, undefined);
+  assert.equal(lacks({ ...newRule('up == 0'), name: 'a' }), null);
+  assert.match(lacks({ ...newRule('up == threshold'), name: 'a', threshold: NaN }) ?? '', /number/);
 });
 
 test('only what was changed is called so, and only what is edited is sent', () => {

@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::Semaphore;
 
 use super::weather::{Weather, waiting};
-use crate::telemetry::{Origin, Pipeline};
+use crate::telemetry::{Origin, Pipeline, Signals};
 
 /// Connections of a service to its database.
 const POOL: usize = 10;
@@ -48,8 +48,13 @@ impl Service {
             ("service.instance.id", format!("{name}-1")),
             ("deployment.environment.name", "demo".to_owned()),
         ];
-        let pipeline =
-            Pipeline::build(&Origin { service: name, attributes: &attributes, endpoint: Some(endpoint), period })?;
+        let pipeline = Pipeline::build(&Origin {
+            service: name,
+            attributes: &attributes,
+            endpoint: Some(endpoint),
+            period: Some(period),
+            signals: Signals::ALL,
+        })?;
         let meter = pipeline.meters.meter("fastbreak.demo");
         let pool = Arc::new(Semaphore::new(POOL));
         let cached = Arc::new(AtomicU64::new(CACHE_BYTES / 2));

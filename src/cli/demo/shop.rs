@@ -122,8 +122,8 @@ impl Shop {
         let (mut done, mut failed, mut error) = (0, 0, None);
         for service in self.services() {
             let exports = &service.pipeline.exports;
-            done += exports.done.load(Ordering::Relaxed);
-            failed += exports.failed.load(Ordering::Relaxed);
+            done += exports.done.get();
+            failed += exports.failed.get();
             error = exports.last_error.lock().clone().or(error);
         }
         (done, failed, error)

@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const EVALUATE_EVERY: Duration = Duration::from_secs(1);
 /// The ledger is only counters.
 const LEDGER_EVERY: Duration = Duration::from_millis(500);
+/// Alerts are of all replicas: the database is asked, as long as somebody reads.
+const ALERTS_EVERY: Duration = Duration::from_secs(1);
 /// An evaluation rests so many times as long as it took: live readers cost a tenth of a core for each place.
 const REST_FACTOR: u32 = 10;
 /// Evaluations at once.
@@ -65,6 +67,9 @@ impl Entry {
         let rested = now.duration_since(last.ended);
         if *topic == Topic::Ledger {
             return rested >= LEDGER_EVERY;
+        }
+        if *topic == Topic::Alerts {
+            return rested >= ALERTS_EVERY.max(last.took * REST_FACTOR);
         }
         let is_late = known.applied != last.known.applied && rested >= EVALUATE_EVERY;
         rested >= last.took * REST_FACTOR && (known.window != last.known.window || is_late)
@@ -168,6 +173,7 @@ mod tests {
         assert!(!check(&query, 60_000, 1, known), "nothing is new");
         assert!(check(&query, 10, 1, next) && !check(&query, 9, 1, next), "ten times as long as it took");
         assert!(check(&query, 1_000, 1, late) && !check(&query, 999, 1, late), "late points wait for more");
+        assert!(check(&Topic::Alerts, 1_000, 1, known) && !check(&Topic::Alerts, 1_999, 200, known));
         assert!(check(&Topic::Ledger, 500, 1, known) && !check(&Topic::Ledger, 499, 1, known));
     }
 }

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::State;
 use super::problem::Problem;
-use crate::live::{Board, Channel};
+use crate::live::Board;
 pub(super) use drive::drive;
 use feed::Feed;
 use topic::Topic;
@@ -72,7 +72,6 @@ pub(super) struct LiveMetrics {
 /// Topics and those who read them.
 pub(super) struct Live {
     board: Board,
-    alerts: Arc<Feed>,
     topics: Mutex<HashMap<Topic, drive::Entry>>,
     /// Wakes the driver for a new topic.
     wake: Notify,
@@ -85,11 +84,8 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new() -> Self {
-        let board = Board::default();
-        let alerts = Arc::new(Feed::new("alerts".to_owned(), board.channel()));
         Self {
-            board,
-            alerts,
+            board: Board::default(),
             topics: Mutex::default(),
             wake: Notify::new(),
             clients: AtomicUsize::new(0),
@@ -97,11 +93,6 @@ impl Live {
             metrics: LiveMetrics::default(),
             instance: format!("{:016x}", rand::random::<u64>()),
         }
-    }
-
-    /// Where the open alerts are published.
-    pub(super) fn alerts(&self) -> &Channel {
-        &self.alerts.channel
     }
 
     /// Closes every socket with 1012; clients come back to the next server.
@@ -121,9 +112,6 @@ impl Live {
 
     /// The feed of `topic`; none when there are too many.
     fn feed(&self, topic: &Topic) -> Option<Arc<Feed>> {
-        if *topic == Topic::Alerts {
-            return Some(Arc::clone(&self.alerts));
-        }
         let mut topics = self.topics.lock();
         if let Some(entry) = topics.get(topic) {
             return Some(Arc::clone(&entry.feed));

@@ -10,6 +10,7 @@ use crate::gateway::indicators::current_values;
 use crate::gateway::{State, ledger};
 use crate::live::Items;
 use crate::query::{Answer, AnswerValue, Column, Sample};
+use crate::storage::ActiveFilter;
 
 /// Most series of a query that are sent; the largest by value are.
 const SERIES_MAX: usize = 100;
@@ -70,7 +71,10 @@ impl Topic {
                 Ok(values.into_iter().map(|(i, value)| (i.name.to_owned(), item(value, i.unit))).collect())
             }
             Self::Ledger => Ok(ledger::items(state)),
-            Self::Alerts => Ok(Items::new()),
+            Self::Alerts => {
+                let open = state.alerting.active_alerts(&ActiveFilter::default()).await.map_err(|e| e.to_string())?;
+                Ok(open.into_iter().map(|alert| (alert.id.clone(), json!(alert))).collect())
+            }
             Self::Query(query) => {
                 let at = now - now.rem_euclid(state.facts.window.millis());
                 let answer = state.engine.at_window_end(query, at).await.map_err(|e| e.to_string())?;

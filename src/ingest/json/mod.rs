@@ -11,23 +11,29 @@ use schema::{EXPORT_METRICS, EXPORT_TRACES};
 
 /// The body is not OTLP/JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct JsonError(#[from] serde_json::Error);
-
-/// `ExportMetricsServiceRequest` as protobuf.
-///
-/// # Errors
-/// When the text is not JSON or a known field has another type.
-pub fn metrics_to_wire(body: &[u8]) -> Result<Vec<u8>, JsonError> {
-    Ok(transcode::message(body, &EXPORT_METRICS)?)
+pub enum JsonError {
+    /// It is not JSON, or a known field has another type.
+    #[error("{0}")]
+    Malformed(#[from] serde_json::Error),
+    /// It is larger as protobuf than a body may be.
+    #[error("larger as protobuf than a body may be")]
+    TooLarge,
 }
 
-/// `ExportTraceServiceRequest` as protobuf.
+/// `ExportMetricsServiceRequest` as protobuf of at most `limit` bytes.
 ///
 /// # Errors
-/// When the text is not JSON or a known field has another type.
-pub fn traces_to_wire(body: &[u8]) -> Result<Vec<u8>, JsonError> {
-    Ok(transcode::message(body, &EXPORT_TRACES)?)
+/// See [`JsonError`].
+pub fn metrics_to_wire(body: &[u8], limit: usize) -> Result<Vec<u8>, JsonError> {
+    transcode::message(body, &EXPORT_METRICS, limit)
+}
+
+/// `ExportTraceServiceRequest` as protobuf of at most `limit` bytes.
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn traces_to_wire(body: &[u8], limit: usize) -> Result<Vec<u8>, JsonError> {
+    transcode::message(body, &EXPORT_TRACES, limit)
 }
 
 #[cfg(test)]

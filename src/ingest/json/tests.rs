@@ -10,7 +10,7 @@ use prost::Message;
 use super::*;
 
 fn metrics(json: &str) -> ExportMetricsServiceRequest {
-    let wire = metrics_to_wire(json.as_bytes()).expect("transcodes");
+    let wire = metrics_to_wire(json.as_bytes(), 1 << 20).expect("transcodes");
     ExportMetricsServiceRequest::decode(&wire[..]).expect("decodes")
 }
 
@@ -69,7 +69,7 @@ fn spans_arrive() {
         "spanId":"00f067aa0ba902b7","parentSpanId":"","name":"GET","kind":2,"startTimeUnixNano":"1","endTimeUnixNano":"9",
         "flags":257,"status":{"code":2,"message":"no"},"events":[{"name":"e","timeUnixNano":"3"}],
         "links":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7"}],"unknown":{"x":[1,{}]}}]}]}]}"#;
-    let wire = traces_to_wire(json.as_bytes()).expect("transcodes");
+    let wire = traces_to_wire(json.as_bytes(), 1 << 20).expect("transcodes");
     let request = ExportTraceServiceRequest::decode(&wire[..]).expect("decodes");
     let span = &request.resource_spans[0].scope_spans[0].spans[0];
     assert_eq!((span.kind, span.flags, span.end_time_unix_nano), (2, 257, 9));
@@ -89,7 +89,7 @@ fn null_is_absent_unknown_is_ignored_and_the_last_of_a_key_wins() {
 #[test]
 fn bad_input_is_an_error_that_names_the_field() {
     let check = |json: &str, expect: &str| {
-        let error = metrics_to_wire(json.as_bytes()).expect_err(json).to_string();
+        let error = metrics_to_wire(json.as_bytes(), 1 << 20).expect_err(json).to_string();
         assert!(error.contains(expect), "{json}: {error}");
     };
     let point =
@@ -104,4 +104,15 @@ fn bad_input_is_an_error_that_names_the_field() {
     check("{} x", "trailing");
     let deep = format!("{}1{}", r#"{"arrayValue":{"values":["#.repeat(40), "]}}".repeat(40));
     check(&format!(r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"value":{deep}}}]}}}}]}}"#), "nested");
+}
+
+#[test]
+fn what_would_grow_past_the_limit_is_given_up() {
+    let counts = "1,".repeat(10_000);
+    let point = format!(r#"{{"bucketCounts":[{counts}1]}}"#);
+    let json = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{point}]}}}}]}}]}}]}}"#
+    );
+    assert!(metrics_to_wire(json.as_bytes(), 200_000).is_ok());
+    assert!(matches!(metrics_to_wire(json.as_bytes(), 50_000), Err(JsonError::TooLarge)));
 }

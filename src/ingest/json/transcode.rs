@@ -6,18 +6,37 @@ use std::fmt;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::JsonError;
 use super::schema::{Field, Message, Type};
 
 /// Deepest nesting of messages.
 const DEPTH_MAX: usize = 64;
+/// Bytes of a tag and a length at most.
+const HEAD_MAX: usize = 15;
 
-/// The message in `body` as protobuf.
-pub(super) fn message(body: &[u8], schema: &'static Message) -> Result<Vec<u8>, serde_json::Error> {
+/// The message in `body` as protobuf of at most `limit` bytes.
+pub(super) fn message(body: &[u8], schema: &'static Message, limit: usize) -> Result<Vec<u8>, JsonError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let mut out = Vec::with_capacity(body.len() / 2);
-    MessageSeed { schema, name: "body", depth: 0, out: &mut out }.deserialize(&mut reader)?;
-    reader.end()?;
-    Ok(out)
+    let mut out = Wire { bytes: Vec::with_capacity((body.len() / 2).min(limit)), room: limit };
+    let read = MessageSeed { schema, name: "body", depth: 0, out: &mut out }.deserialize(&mut reader);
+    match read.and_then(|()| reader.end()) {
+        Err(_) if out.room == 0 => Err(JsonError::TooLarge),
+        read => Ok(read.map(|()| out.bytes)?),
+    }
+}
+
+/// Wire bytes, and how many more there may be.
+struct Wire {
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Wire {
+    /// Gives up when more was written than there was room for.
+    fn account<E: Error>(&mut self, written: usize) -> Result<(), E> {
+        self.room = self.room.saturating_sub(written);
+        if self.room == 0 { Err(E::custom("larger as protobuf than a body may be")) } else { Ok(()) }
+    }
 }
 
 /// Reads an object into `out`; null is an empty message.
@@ -25,7 +44,7 @@ struct MessageSeed<'o> {
     schema: &'static Message,
     name: &'static str,
     depth: usize,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Wire,
 }
 
 impl<'de> DeserializeSeed<'de> for MessageSeed<'_> {
@@ -61,14 +80,14 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
             if let Some(at) = written.iter().position(|(number, _)| *number == field.number) {
                 let (_, earlier) = written.remove(at);
                 let gone = earlier.len();
-                self.out.drain(earlier.clone());
+                self.out.bytes.drain(earlier.clone());
                 for (_, range) in written.iter_mut().filter(|(_, range)| range.start >= earlier.end) {
                     *range = range.start - gone..range.end - gone;
                 }
             }
-            let from = self.out.len();
+            let from = self.out.bytes.len();
             map.next_value_seed(FieldSeed { field, depth: self.depth, out: self.out })?;
-            written.push((field.number, from..self.out.len()));
+            written.push((field.number, from..self.out.bytes.len()));
         }
         Ok(())
     }
@@ -78,7 +97,7 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
 struct FieldSeed<'o> {
     field: &'static Field,
     depth: usize,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Wire,
 }
 
 impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
@@ -126,18 +145,23 @@ impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
 fn element<'de, D: Deserializer<'de>>(
     field: &'static Field,
     depth: usize,
-    out: &mut Vec<u8>,
+    out: &mut Wire,
     deserializer: D,
 ) -> Result<(), D::Error> {
     let Type::Message(schema) = field.ty else {
-        return deserializer.deserialize_any(Scalar { field, out });
+        let before = out.bytes.len();
+        deserializer.deserialize_any(Scalar { field, out: &mut out.bytes })?;
+        return out.account(out.bytes.len() - before);
     };
-    let mut nested = Vec::new();
-    MessageSeed { schema, name: field.name, depth: depth + 1, out: &mut nested }.deserialize(deserializer)?;
-    encode_key(field.number, WireType::LengthDelimited, out);
-    encode_varint(nested.len() as u64, out);
-    out.extend_from_slice(&nested);
-    Ok(())
+    // Written after the ones before it, then moved behind its length.
+    let at = out.bytes.len();
+    MessageSeed { schema, name: field.name, depth: depth + 1, out }.deserialize(deserializer)?;
+    let len = out.bytes.len() - at;
+    let mut head = Vec::with_capacity(HEAD_MAX);
+    encode_key(field.number, WireType::LengthDelimited, &mut head);
+    encode_varint(len as u64, &mut head);
+    out.bytes.splice(at..at, head.iter().copied());
+    out.account(head.len())
 }
 
 /// Reads a scalar.

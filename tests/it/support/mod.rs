@@ -1,10 +1,12 @@
 //! What tests stand on: one Postgres for the run with a database for each test, servers as child processes, exports.
 
 pub(crate) mod export;
+pub(crate) mod hook;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod rust_exporter;
 pub(crate) mod server;
+pub(crate) mod smtp;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

@@ -59,6 +59,13 @@ impl Database {
         client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
+    /// One text out of the database.
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     /// Runs a statement.
     pub(crate) async fn execute(&self, sql: &str) {
         let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();

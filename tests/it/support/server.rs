@@ -1,6 +1,7 @@
 //! The server as a child process.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -35,6 +36,12 @@ impl Options {
         Self { environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
     }
 
+    /// With a private Postgres below `data_dir`.
+    pub(crate) fn private(data_dir: &Path) -> Self {
+        let options = Self::on(&Database { url: String::new() });
+        options.with("FASTBREAK_DATA_DIR", data_dir.to_str().unwrap())
+    }
+
     /// Sets a variable.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
@@ -42,15 +49,33 @@ impl Options {
         self
     }
 
-    pub(crate) fn start(&self) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fastbreak"));
-        command.arg("serve").current_dir(open_dir("cwd")).stdout(Stdio::piped()).stdin(Stdio::null());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FASTBREAK_") || name.starts_with("DB_"))
-        {
-            command.env_remove(name);
-        }
+    /// The command that starts the server.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = fastbreak(&["serve"]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let mut child = command.spawn().expect("the binary runs");
+        command
+    }
+
+    pub(crate) fn start(&self) -> Server {
+        Server::of(self.command())
+    }
+}
+
+/// The binary with these arguments, in an empty directory and without the settings of whoever runs the tests.
+pub(crate) fn fastbreak(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastbreak"));
+    command.args(arguments).current_dir(open_dir("cwd")).stdin(Stdio::null());
+    let ours = |name: &str| ["FASTBREAK_", "DB_", "DATABASE_", "REDIS_", "OTEL_"].iter().any(|p| name.starts_with(p));
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Server {
+    /// Runs `command`, and waits for its addresses.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut address = |word: &str| {
             let line = lines.by_ref().find(|line| line.starts_with(word));
@@ -95,6 +120,17 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, such as `STOP` or `CONT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
     }
 
     /// Ends at once, as a crash would.

@@ -24,8 +24,8 @@ export function inOrder(alerts: Alert[]): Alert[] {
 }
 
 /** `start=…` seconds or RFC 3339 of a chart. */
-export function points(chart: NonNullable<AlertDetail['chart']>): [number, number][] {
-  const start = Date.parse(chart.start);
+export function points(chart: AlertDetail['chart']): [number, number][] {
+  const start = Date.parse(chart.start ?? '');
   return chart.values.flatMap((value, n) => (value === null ? [] : [[start + n * chart.step * 1000, value] as [number, number]]));
 }
 

@@ -54,6 +54,21 @@ export function parts(condition: string): Parts | null {
   return found?.[1] && found[2] ? { expression: found[1].trim(), operator: found[2] } : null;
 }
 
+/** Without `threshold` in it a condition decides by itself, as in Prometheus. */
+export const usesThreshold = (condition: string): boolean => /\bthreshold\b/.test(condition);
+
+/** The rule's own threshold, where it has one. */
+export function limitOf({ threshold }: RuleFields): number | null {
+  return typeof threshold === 'number' && Number.isFinite(threshold) ? threshold : null;
+}
+
+/** With another threshold; where it ends moves along, in the proportion that `start` has. */
+export function withThreshold(rule: RuleFields, threshold: number, start: RuleFields): RuleFields {
+  const [limit, end] = [limitOf(start), start.recoveryThreshold];
+  const moves = limit && typeof end === 'number' && Number.isFinite(threshold);
+  return { ...rule, threshold, ...(moves ? { recoveryThreshold: Number((threshold * (end / limit)).toPrecision(4)) } : {}) };
+}
+
 export function unitOfCondition(condition: string): string {
   return INDICATORS[parts(condition)?.expression ?? ''] ?? '';
 }
@@ -71,6 +86,6 @@ export function idFrom(name: string): string {
 export function lacks(rule: RuleFields): string | null {
   if (!rule.name.trim()) return 'Give the rule a name.';
   if (!rule.condition.trim()) return 'Say what to watch.';
-  if (!Number.isFinite(rule.threshold)) return 'The threshold must be a number.';
+  if (usesThreshold(rule.condition) && limitOf(rule) === null) return 'The threshold must be a number.';
   return null;
 }

@@ -4,6 +4,248 @@
  */
 
 export interface paths {
+    "/api/alerts/active": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Alerts that are pending or firing: the worst first, then the oldest. */
+        get: operations["listActiveAlerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Explains what a rule did. */
+        get: operations["explainAlert"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Alerts that fired and were open in the range, newest first. */
+        get: operations["listPastAlerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every rule, by id. */
+        get: operations["listRules"];
+        put?: never;
+        /** Makes a rule; with `dryRun` it is only checked. */
+        post: operations["createRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/rules/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One rule; its revision is the `ETag`. */
+        get: operations["getRule"];
+        /** Replaces a rule; a body without `condition` changes only the fields that it has. */
+        put: operations["replaceRule"];
+        post?: never;
+        /** Ends a rule; its revisions stay. */
+        delete: operations["deleteRule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/rules/{rule}/backtest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Runs a rule or an edit of it over stored history. */
+        post: operations["backtestRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/rules/{rule}/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes an old revision the newest again. */
+        post: operations["revertRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/rules/{rule}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every revision of a rule. */
+        get: operations["listRuleRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/rules/{rule}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tells the rule's receivers, as if it fired, that this is a test. */
+        post: operations["testRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One alert with all that is known of it. */
+        get: operations["getAlert"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/{id}/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A person takes an alert: no more repeats, no escalation. */
+        post: operations["acknowledgeAlert"];
+        /** Gives an alert back. */
+        delete: operations["unacknowledgeAlert"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Deliveries, newest first. */
+        get: operations["listDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One delivery with its attempts. */
+        get: operations["getDelivery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/deliveries/{id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delivers it once more. */
+        post: operations["resendDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ingest/ledger": {
         parameters: {
             query?: never;
@@ -12,10 +254,65 @@ export interface paths {
             cookie?: never;
         };
         /** What was received since this process started, and what became of it. */
-        get: operations["ledger"];
+        get: operations["getIngestLedger"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/inhibitions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which alerts explain which others. */
+        get: operations["listInhibitions"];
+        /** Replaces what explains what. */
+        put: operations["replaceInhibitions"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance-windows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every maintenance window. */
+        get: operations["listMaintenanceWindows"];
+        put?: never;
+        /** Makes a maintenance window. */
+        post: operations["createMaintenanceWindow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/maintenance-windows/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One maintenance window. */
+        get: operations["getMaintenanceWindow"];
+        /** Replaces a maintenance window. */
+        put: operations["replaceMaintenanceWindow"];
+        post?: never;
+        /** Ends a maintenance window. */
+        delete: operations["deleteMaintenanceWindow"];
         options?: never;
         head?: never;
         patch?: never;
@@ -29,7 +326,7 @@ export interface paths {
             cookie?: never;
         };
         /** Every metric, by name. */
-        get: operations["metrics"];
+        get: operations["listMetrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -46,7 +343,7 @@ export interface paths {
             cookie?: never;
         };
         /** One metric with its labels and their values. */
-        get: operations["metric"];
+        get: operations["getMetric"];
         put?: never;
         post?: never;
         delete?: never;
@@ -63,7 +360,7 @@ export interface paths {
             cookie?: never;
         };
         /** Every indicator's value now. */
-        get: operations["current"];
+        get: operations["getCurrentMetrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -80,9 +377,98 @@ export interface paths {
             cookie?: never;
         };
         /** Indicators over the last hours. */
-        get: operations["history"];
+        get: operations["getMetricsHistory"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/receivers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every receiver, by id. */
+        get: operations["listReceivers"];
+        put?: never;
+        /** Makes a receiver; with `dryRun` it is only checked. */
+        post: operations["createReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/receivers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One receiver; its revision is the `ETag`. */
+        get: operations["getReceiver"];
+        /** Changes a receiver. */
+        put: operations["replaceReceiver"];
+        post?: never;
+        /** Removes a receiver. */
+        delete: operations["deleteReceiver"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/receivers/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a test now, and says what became of it. */
+        post: operations["testReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The routing tree: who gets what. */
+        get: operations["getRoutes"];
+        /** Replaces the routing tree. */
+        put: operations["replaceRoutes"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/routes/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Where an alert with some labels would go. */
+        post: operations["testRoutes"];
         delete?: never;
         options?: never;
         head?: never;
@@ -97,10 +483,101 @@ export interface paths {
             cookie?: never;
         };
         /** Every service that has series, and what this process had of it. */
-        get: operations["services"];
+        get: operations["listServices"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every silence. */
+        get: operations["listSilences"];
+        put?: never;
+        /** Makes a silence; with `dryRun` it is only checked. */
+        post: operations["createSilence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Open alerts that matchers meet. */
+        post: operations["previewSilence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/silences/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One silence. */
+        get: operations["getSilence"];
+        /** Replaces a silence. */
+        put: operations["replaceSilence"];
+        post?: never;
+        /** Ends a silence now. */
+        delete: operations["expireSilence"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/slos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every objective, and how it stands. */
+        get: operations["listSlos"];
+        put?: never;
+        /** Makes an objective. */
+        post: operations["createSlo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/slos/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One objective; its revision is the `ETag`. */
+        get: operations["getSlo"];
+        /** Replaces an objective. */
+        put: operations["replaceSlo"];
+        post?: never;
+        /** Ends an objective. */
+        delete: operations["deleteSlo"];
         options?: never;
         head?: never;
         patch?: never;
@@ -114,7 +591,7 @@ export interface paths {
             cookie?: never;
         };
         /** What there is to know of this process. */
-        get: operations["system_info"];
+        get: operations["getSystemInfo"];
         put?: never;
         post?: never;
         delete?: never;
@@ -130,8 +607,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the server and what it needs are up; 503 when the database is not. */
-        get: operations["health"];
+        /** Whether the server and what it needs are up; 503 when the database is not, or exports are refused. */
+        get: operations["getHealth"];
         put?: never;
         post?: never;
         delete?: never;
@@ -148,10 +625,10 @@ export interface paths {
             cookie?: never;
         };
         /** The value of a PromQL expression at an instant, as Prometheus answers it. */
-        get: operations["instant"];
+        get: operations["query"];
         put?: never;
         /** The same with a form as body. */
-        post: operations["instant_form"];
+        post: operations["queryByForm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -166,10 +643,10 @@ export interface paths {
             cookie?: never;
         };
         /** The values of a PromQL expression over a range, as Prometheus answers them. */
-        get: operations["range"];
+        get: operations["queryRange"];
         put?: never;
         /** The same with a form as body. */
-        post: operations["range_form"];
+        post: operations["queryRangeByForm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -180,13 +657,153 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Who took it. */
+        Acknowledgement: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description A person. */
+            by: string;
+            /** @description What they say. */
+            note?: string;
+        };
         /** @description Where the server listens. */
         AddressesView: {
             grpc: string;
             http: string;
             otlpHttp: string;
         };
-        /** @description Each part: up, down or off. */
+        /** @description An alert as APIs show it. */
+        Alert: {
+            acknowledged?: components["schemas"]["Acknowledgement"] | null;
+            /** @description Text for people, templates filled in. */
+            annotations: {
+                [key: string]: string;
+            };
+            /** @description Its condition when this alert began. */
+            condition: string;
+            /**
+             * Format: date-time
+             * @description When it was resolved.
+             */
+            endsAt?: string | null;
+            /** @description Rule and labels, over all its lives. */
+            fingerprint: string;
+            /** @description Names this life of it; empty until it is stored. */
+            id: string;
+            /** @description What tells it apart. */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Format: date-time
+             * @description When it was last looked at.
+             */
+            lastEvaluationAt: string;
+            /**
+             * Format: double
+             * @description The worst value so far.
+             */
+            peak?: number | null;
+            /**
+             * Format: date-time
+             * @description When the breach began.
+             */
+            pendingSince: string;
+            /** @description Why it was resolved. */
+            resolvedReason?: string | null;
+            /** @description Which rule. */
+            ruleId: string;
+            /** @description Its name. */
+            ruleName: string;
+            /** @description How bad. */
+            severity: components["schemas"]["Severity"];
+            /**
+             * Format: date-time
+             * @description When it fired.
+             */
+            startsAt?: string | null;
+            /** @description Where it stands. */
+            state: components["schemas"]["AlertState"];
+            /** @description What keeps it from being told. */
+            suppressed?: components["schemas"]["Suppression"][];
+            /**
+             * Format: double
+             * @description The threshold that was crossed.
+             */
+            threshold?: number | null;
+            /** @description Of value and threshold, empty when unknown. */
+            unit: string;
+            /**
+             * Format: double
+             * @description At the last evaluation.
+             */
+            value?: number | null;
+        };
+        /** @description An alert with all that is known of it. */
+        AlertDetailView: components["schemas"]["Alert"] & {
+            chart: components["schemas"]["ChartView"];
+            /** @description Newest first. */
+            deliveries: components["schemas"]["DeliveryView"][];
+            /** @description In order. */
+            transitions: components["schemas"]["Transition"][];
+        };
+        /**
+         * @description Where an alert stands. What is inactive has no alert.
+         * @enum {string}
+         */
+        AlertState: "inactive" | "pending" | "firing" | "resolved";
+        /** @description One try to deliver. */
+        AttemptView: {
+            /** Format: date-time */
+            beganAt: string;
+            detail: string;
+            /** Format: date-time */
+            endedAt: string;
+            /** Format: int32 */
+            number: number;
+            /** @description sent, retry or refused. */
+            outcome: string;
+            /**
+             * Format: int32
+             * @description HTTP or SMTP status, where there was one.
+             */
+            status?: number | null;
+        };
+        /** @description What is to be tried. */
+        BacktestRequest: {
+            /** Format: date-time */
+            from: string;
+            rule?: components["schemas"]["Rule"] | null;
+            /** Format: date-time */
+            to: string;
+        };
+        /** @description What a rule would have done. */
+        BacktestView: {
+            alerts: components["schemas"]["Alert"][];
+            /** Format: int64 */
+            evaluations: number;
+            live?: components["schemas"]["SummaryView"] | null;
+            notifications: components["schemas"]["ToldView"][];
+            series: components["schemas"]["SeriesView"];
+            summary: components["schemas"]["SummaryView"];
+            transitions: components["schemas"]["ReplayedView"][];
+            warnings: string[];
+        };
+        /** @description The value around an alert. */
+        ChartView: {
+            /** Format: date-time */
+            start?: string | null;
+            /**
+             * Format: double
+             * @description Seconds between two values.
+             */
+            step: number;
+            values: (number | null)[];
+        };
+        /** @description Each part: up, down or off; ingest: up or refusing. */
         ComponentsView: {
             database: string;
             ingest: string;
@@ -209,11 +826,84 @@ export interface components {
             private: boolean;
             version?: string | null;
         };
+        /**
+         * @description A day of the week.
+         * @enum {string}
+         */
+        Day: "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
+        /** @description A notification to a receiver, and its attempts. */
+        DeliveryView: {
+            /** @description Fingerprints. */
+            alerts: string[];
+            /** Format: int32 */
+            attempts: number;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            endedAt?: string | null;
+            groupKey: string;
+            groupLabels?: {
+                [key: string]: string;
+            } | null;
+            id: string;
+            log: components["schemas"]["AttemptView"][];
+            /** Format: date-time */
+            nextAttemptAt?: string | null;
+            notificationId: string;
+            reason?: components["schemas"]["NotificationReason"] | null;
+            receiver: string;
+            severity?: components["schemas"]["Severity"] | null;
+            /** @description queued, sent or dead. */
+            state: string;
+        };
+        /** @description A step of the escalation chain. */
+        EscalationStep: {
+            /** @description So long after it fired, when nobody has acknowledged it. */
+            after: components["schemas"]["Period"];
+            /** @description Receivers. */
+            notificationChannels: string[];
+        };
+        /** @description One step of an explanation. */
+        ExplainStep: {
+            /**
+             * Format: date-time
+             * @description When it was decided.
+             */
+            at: string;
+            /** @description In a sentence. */
+            detail: string;
+            /** @description In a word: `evaluated`, `firing`, `suppressed`, `delivery`, … */
+            what: string;
+        };
+        /** @description Why. */
+        Explanation: {
+            /** @description What led there, in order. */
+            steps: components["schemas"]["ExplainStep"][];
+            /** @description `not_evaluated`, `not_fired`, `pending`, `fired`, `not_notified` or `notified`. */
+            verdict: string;
+        };
+        /** @description How the evaluation of a rule fares. */
+        HealthOfRule: {
+            /** Format: double */
+            durationSeconds: number;
+            /** @description What is wrong. */
+            error?: string | null;
+            /** Format: date-time */
+            lastEvaluationAt?: string | null;
+            state: components["schemas"]["RuleHealth"];
+        };
         /** @description Whether the server and what it needs are up. */
         HealthView: {
+            /** Format: int64 */
+            checkpointAgeSeconds?: number | null;
             components: components["schemas"]["ComponentsView"];
+            /** @description Our own Postgres and Redis: up or down. */
+            privateServers: {
+                [key: string]: string;
+            };
             /** @description ok or degraded. */
             status: string;
+            streams: number;
             version: string;
         };
         /** @description Indicators over time. */
@@ -241,12 +931,27 @@ export interface components {
              */
             value?: number | null;
         };
+        /** @description While a source fires, targets with the same `equal` labels are not told. */
+        Inhibition: {
+            /** @description Labels that both must have alike. */
+            equal?: string[];
+            /** @description What explains. */
+            source: components["schemas"]["LabelMatcher"][];
+            /** @description What is explained. */
+            target: components["schemas"]["LabelMatcher"][];
+        };
         /** @description Parameters of an instant query. */
         Instant: {
             /** @description PromQL. */
             query: string;
             /** @description Unix seconds or RFC 3339; now by default. */
             time?: string | null;
+        };
+        /** @description As it is written. */
+        LabelMatcher: {
+            name: string;
+            op?: components["schemas"]["MatchOp"];
+            value: string;
         };
         /** @description A label of a metric. */
         LabelView: {
@@ -255,6 +960,19 @@ export interface components {
             valueCount: number;
             /** @description Those with most series, at most 100. */
             values: components["schemas"]["ValueView"][];
+        };
+        /** @description The values of one label set. */
+        LabelledValues: {
+            labels: {
+                [key: string]: string;
+            };
+            values: (number | null)[];
+        };
+        /** @description How the last delivery ended. */
+        LastDeliveryView: {
+            /** Format: date-time */
+            at?: string | null;
+            outcome: string;
         };
         /** @description Since this process started. */
         LedgerView: {
@@ -266,6 +984,29 @@ export interface components {
             /** Format: date-time */
             since: string;
         };
+        /** @description A planned time in which nobody is told. */
+        MaintenanceWindow: {
+            /** @description Why. */
+            comment?: string;
+            /** @description Names it; made when left out. */
+            id?: string;
+            /** @description All must be met; with none, it is about everything. */
+            matchers?: components["schemas"]["LabelMatcher"][];
+            /** @description For people. */
+            name: string;
+            /** @description When it is open. */
+            schedule: components["schemas"]["Schedule"];
+            /**
+             * @description IANA name of the clock on the wall.
+             * @example Europe/Berlin
+             */
+            timeZone?: string;
+        };
+        /**
+         * @description How a label is compared.
+         * @enum {string}
+         */
+        MatchOp: "=" | "!=" | "=~" | "!~";
         /** @description A metric with its labels, the one with most values first. */
         MetricDetail: components["schemas"]["MetricView"] & {
             labels: components["schemas"]["LabelView"][];
@@ -286,11 +1027,52 @@ export interface components {
         MetricsView: {
             metrics: components["schemas"]["MetricView"][];
         };
+        /**
+         * @description What to do when one series is gone while others are there.
+         * @enum {string}
+         */
+        MissingSeries: "keep" | "resolve" | "fire";
+        /**
+         * @description What to do when the query gives nothing at all.
+         * @enum {string}
+         */
+        NoData: "ok" | "keep" | "fire" | "error";
+        /**
+         * @description Why people are told now.
+         * @enum {string}
+         */
+        NotificationReason: "fired" | "escalated" | "repeated" | "unacknowledged" | "resolved" | "test";
+        /** @description How many alerts a rule has open. */
+        OpenAlerts: {
+            /** Format: int64 */
+            firing: number;
+            /** Format: int64 */
+            pending: number;
+        };
+        /** @description What last hit a cap. */
+        OverCapView: {
+            /** @description Its attribute with the most values, as far as the refused series tells. */
+            attribute?: string | null;
+            metric: string;
+        };
+        /**
+         * @description A span of time, never negative. JSON has it as text; a number is taken as seconds.
+         * @example 5m
+         */
+        Period: string;
         /** @description An indicator over time. */
         PointsView: {
             /** @description `[milliseconds, value]`. */
             points: number[][];
             unit: string;
+        };
+        /** @description Which alerts. */
+        Preview: {
+            matchers: components["schemas"]["LabelMatcher"][];
+        };
+        /** @description Open alerts that are met. */
+        Previewed: {
+            alerts: components["schemas"]["Alert"][];
         };
         /** @description An error as it is written. */
         ProblemDocument: {
@@ -317,6 +1099,50 @@ export interface components {
             /** @description Seconds or a duration. */
             step: string;
         };
+        /** @description What a client may say of a receiver; what else an answer of ours holds is taken back and not looked at. */
+        ReceiverBody: {
+            enabled?: boolean | null;
+            id?: string | null;
+            kind: string;
+            /** Format: int64 */
+            revision?: number | null;
+            /** @description Text sets one, null removes it; what an answer shows of one leaves it as it is. */
+            secrets?: {
+                [key: string]: unknown;
+            };
+            settings?: {
+                [key: string]: unknown;
+            };
+        };
+        /** @description A receiver; its secrets never come out. */
+        ReceiverView: {
+            enabled: boolean;
+            id: string;
+            /** @description email, webhook, slack, pagerduty, teams or telegram. */
+            kind: string;
+            lastDelivery?: components["schemas"]["LastDeliveryView"] | null;
+            /** @description environment or api. */
+            origin: string;
+            /** @description Why it cannot be used. */
+            problem?: string | null;
+            /** Format: int64 */
+            revision: number;
+            secrets: {
+                [key: string]: components["schemas"]["SecretView"];
+            };
+            settings: {
+                [key: string]: unknown;
+            };
+        };
+        /** @description A time of day on some days of the week. */
+        Recurring: {
+            /** @description On which days it begins; every day when empty. */
+            days?: components["schemas"]["Day"][];
+            /** @description `HH:MM`. */
+            from: components["schemas"]["WallTime"];
+            /** @description `HH:MM`; at or before `from` it is that of the next day. */
+            to: components["schemas"]["WallTime"];
+        };
         /** @description An export that was refused, whole or in part, and what its sender was told. */
         RefusedView: {
             /** Format: date-time */
@@ -324,6 +1150,166 @@ export interface components {
             message: string;
             reason: string;
             signal: string;
+        };
+        /** @description A change of state that would have been. */
+        ReplayedView: components["schemas"]["Transition"] & {
+            fingerprint: string;
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /** @description Which revision is to be the newest again. */
+        Revert: {
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description A node of the routing tree. What is left out is taken from the node above. */
+        Route: {
+            /** @description After a match, look at the next sibling too. */
+            continue?: boolean;
+            /** @description Labels by which alerts are told together. */
+            groupBy?: string[] | null;
+            groupInterval?: components["schemas"]["Period"] | null;
+            groupWait?: components["schemas"]["Period"] | null;
+            /** @description All must be met; the root takes everything. */
+            matchers?: components["schemas"]["LabelMatcher"][];
+            /** @description Who is told; `*` is every enabled receiver. */
+            receivers?: string[] | null;
+            repeatInterval?: components["schemas"]["Period"] | null;
+            /** @description The first that matches wins. */
+            routes?: components["schemas"]["Route"][];
+        };
+        /** @description Where an alert with some labels would go. */
+        RouteAnswer: {
+            /** @description The routes that take it. */
+            path: string[];
+            /** @description Receivers, `*` resolved. */
+            receivers: string[];
+        };
+        /** @description A rule as it is written; JSON, the `rules` table and files have the same fields. */
+        Rule: {
+            /** @description Text for people; templates over labels and value. */
+            annotations?: {
+                [key: string]: string;
+            };
+            /** @description Query and comparison, such as `avgResponseTime > threshold`; without `threshold` a filter as in Prometheus. */
+            condition: string;
+            /**
+             * Format: double
+             * @description Least time between two notifications about one alert to one receiver.
+             */
+            cooldownMinutes?: number;
+            /** @description False: it is not evaluated. */
+            enabled?: boolean;
+            /** @description Who is told next when nobody takes it. */
+            escalation?: components["schemas"]["EscalationStep"][];
+            /** @description How far back it looks, so that late data is there. */
+            evaluationDelay?: components["schemas"]["Period"];
+            evaluationInterval?: components["schemas"]["Period"] | null;
+            /** @description How long a breach must last before it fires. */
+            for?: components["schemas"]["Period"];
+            /** @description Labels by which its alerts are told together; all together by default. */
+            groupBy?: string[];
+            /** @description Names it for ever. */
+            id: string;
+            /** @description How long it keeps firing after the last breach. */
+            keepFiringFor?: components["schemas"]["Period"];
+            /** @description Added to the labels of its alerts. */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int32
+             * @description Most alerts at once.
+             */
+            limit?: number;
+            /** @description What to do when one series is gone while others are there. */
+            missingSeries?: components["schemas"]["MissingSeries"];
+            /** @description For people. */
+            name: string;
+            /** @description What to do when the query gives nothing. */
+            noData?: components["schemas"]["NoData"];
+            /** @description Receivers of its alerts; empty: the routing tree decides. `*` is every enabled one. */
+            notificationChannels?: string[];
+            /**
+             * Format: double
+             * @description Once firing, a breach lasts until this is passed the other way.
+             */
+            recoveryThreshold?: number | null;
+            /** @description How bad it is to pass `threshold`. */
+            severity?: components["schemas"]["Severity"];
+            /**
+             * Format: double
+             * @description What `threshold` stands for in the condition.
+             */
+            threshold?: number | null;
+            /** @description Further severities, each with its own threshold. */
+            thresholds?: components["schemas"]["SeverityThreshold"][];
+        };
+        /**
+         * @description How the evaluation of a rule fares; says nothing about its alerts.
+         * @enum {string}
+         */
+        RuleHealth: "ok" | "no_data" | "error" | "unknown";
+        /**
+         * @description Where a rule comes from; a person's edit wins over a later default.
+         * @enum {string}
+         */
+        RuleOrigin: "default" | "api" | "file";
+        /** @description One revision of a rule. */
+        RuleRevisionView: {
+            /** Format: date-time */
+            createdAt: string;
+            /** @description It was the end of the rule. */
+            deleted: boolean;
+            origin: components["schemas"]["RuleOrigin"];
+            /** Format: int64 */
+            revision: number;
+            rule: components["schemas"]["Rule"];
+        };
+        /** @description A rule as it was written, and how it fares. */
+        RuleView: components["schemas"]["Rule"] & {
+            alerts: components["schemas"]["OpenAlerts"];
+            /** Format: date-time */
+            createdAt: string;
+            health: components["schemas"]["HealthOfRule"];
+            origin: components["schemas"]["RuleOrigin"];
+            /**
+             * Format: int64
+             * @description Grows by one at each accepted change.
+             */
+            revision: number;
+            /** Format: date-time */
+            updatedAt: string;
+        };
+        /** @description When a maintenance window is open. */
+        Schedule: components["schemas"]["Recurring"] | {
+            /**
+             * Format: date-time
+             * @description To.
+             */
+            endsAt: string;
+            /**
+             * Format: date-time
+             * @description From.
+             */
+            startsAt: string;
+        };
+        /** @description What may be shown of a secret. */
+        SecretView: {
+            last4?: string | null;
+            set: boolean;
+        };
+        /** @description Values at even steps. */
+        SeriesView: {
+            /** Format: date-time */
+            start?: string | null;
+            /**
+             * Format: double
+             * @description Seconds between two values.
+             */
+            step: number;
+            values: components["schemas"]["LabelledValues"][];
         };
         /** @description A service, and what this process had of it. */
         ServiceView: {
@@ -340,8 +1326,7 @@ export interface components {
             /** Format: date-time */
             lastSeen?: string | null;
             name: string;
-            /** @description The metric that last hit a cap. */
-            overCapMetric?: string | null;
+            overCap?: components["schemas"]["OverCapView"] | null;
             /**
              * Format: int64
              * @description Data points and spans refused.
@@ -353,6 +1338,28 @@ export interface components {
         /** @description The services that have series. */
         ServicesView: {
             services: components["schemas"]["ServiceView"][];
+        };
+        /**
+         * @description How bad it is.
+         * @enum {string}
+         */
+        Severity: "info" | "warning" | "critical";
+        /** @description A severity with its own threshold. */
+        SeverityThreshold: {
+            /** @description Receivers at this severity, when others than the rule's. */
+            notificationChannels?: string[];
+            /**
+             * Format: double
+             * @description Once at this severity, it lasts until this is passed the other way.
+             */
+            recoveryThreshold?: number | null;
+            /** @description How bad it is to pass it. */
+            severity: components["schemas"]["Severity"];
+            /**
+             * Format: double
+             * @description What is compared with.
+             */
+            threshold: number;
         };
         /** @description What became of a signal's data points or spans. */
         SignalView: {
@@ -368,12 +1375,117 @@ export interface components {
                 [key: string]: number;
             };
         };
+        /** @description A time-bound mute by label matchers. */
+        Silence: {
+            /** @description Why. */
+            comment?: string;
+            /** @description Who made it. */
+            createdBy?: string;
+            /**
+             * Format: date-time
+             * @description To.
+             */
+            endsAt: string;
+            /** @description Names it; made when left out. */
+            id?: string;
+            /** @description All must be met. */
+            matchers: components["schemas"]["LabelMatcher"][];
+            /**
+             * Format: date-time
+             * @description From; at once when left out.
+             */
+            startsAt?: string;
+        };
+        /** @description A silence with how it stands. */
+        SilenceView: components["schemas"]["Silence"] & {
+            /** @description Open alerts that it meets. */
+            affected: number;
+            /** @description pending, active or expired. */
+            state: string;
+        };
+        /** @description An objective as it is written. */
+        Slo: {
+            /** @description PromQL of good events; `$window` stands for a range such as `5m`. */
+            good: string;
+            /** @description Names it for ever. */
+            id: string;
+            /** @description For people. */
+            name: string;
+            /** @description Receivers of its burn-rate alerts; empty: the routing tree decides. */
+            notificationChannels?: string[];
+            /**
+             * Format: double
+             * @description Share of good events that is promised, in percent: above 0 and below 100.
+             */
+            objective: number;
+            /** @description PromQL of all events, likewise. */
+            total: string;
+            /**
+             * Format: int32
+             * @description Days over which it is promised.
+             */
+            windowDays?: number;
+        };
+        /** @description An objective and how it stands. */
+        SloView: components["schemas"]["Slo"] & {
+            /** @description How many times faster than sustainable the budget burns, by window. */
+            burnRates: {
+                [key: string]: number | null;
+            };
+            /**
+             * Format: double
+             * @description Share of the error budget that is left: 1 is all of it, below 0 is more than all spent.
+             */
+            errorBudget?: number | null;
+            /**
+             * Format: int64
+             * @description Grows by one at each accepted change.
+             */
+            revision: number;
+            /**
+             * Format: double
+             * @description Share of good events over the window, in percent; null while nothing is measured.
+             */
+            sli?: number | null;
+            /** @description ok, burning, exhausted or unmeasured. */
+            state: string;
+        };
         /** @description One replica's journal, as far as this process has applied it. */
         StreamView: {
             /** Format: int64 */
             appliedSeq: number;
             /** Format: int64 */
             id: number;
+        };
+        /** @description A backtest in numbers. */
+        SummaryView: {
+            /** Format: int64 */
+            alerts: number;
+            /** @description Notifications by receiver. */
+            byReceiver: {
+                [key: string]: number;
+            };
+            /**
+             * Format: double
+             * @description For how long anything fired, summed over alerts.
+             */
+            firingSeconds: number;
+            /** Format: int64 */
+            notifications: number;
+        };
+        /**
+         * @description What keeps an alert from being told.
+         * @enum {string}
+         */
+        SuppressedBy: "silence" | "inhibition" | "maintenance";
+        /** @description One reason not to tell; a flag beside the state. */
+        Suppression: {
+            /** @description Which one. */
+            id: string;
+            /** @description What kind. */
+            kind: components["schemas"]["SuppressedBy"];
+            /** @description For people. */
+            reason: string;
         };
         /** @description What there is to know of this process. */
         SystemView: {
@@ -396,10 +1508,90 @@ export interface components {
             /** Format: int32 */
             windowSeconds: number;
         };
+        /** @description Who takes it. */
+        Take: {
+            by: string;
+            note?: string;
+        };
+        /** @description Who wants to see it. */
+        TestFire: {
+            by?: string;
+        };
+        /** @description Who is told. */
+        TestFired: {
+            receivers: string[];
+        };
+        /** @description Labels of an alert. */
+        TestLabels: {
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /** @description A notification that would have been. */
+        ToldView: {
+            /** @description Fingerprints. */
+            alerts: string[];
+            /** Format: date-time */
+            at: string;
+            reason: components["schemas"]["NotificationReason"];
+            receiver: string;
+            severity: components["schemas"]["Severity"];
+        };
+        /** @description One change of state. */
+        Transition: {
+            /**
+             * Format: date-time
+             * @description Evaluation time.
+             */
+            at: string;
+            /** @description Before. */
+            from: components["schemas"]["AlertState"];
+            /** @description Why, in a word: `breach`, `held`, `escalated`, `recovered`, … */
+            reason: string;
+            /** @description How bad, after it. */
+            severity: components["schemas"]["Severity"];
+            /** @description After; the same when only the severity changed. */
+            to: components["schemas"]["AlertState"];
+            /**
+             * Format: double
+             * @description The value that caused it.
+             */
+            value?: number | null;
+        };
+        /** @description The routing tree. */
+        TreeView: components["schemas"]["Route"] & {
+            /**
+             * Format: int64
+             * @description Grows by one at each accepted change.
+             */
+            revision: number;
+        };
+        /** @description What became of a trial. */
+        TriedView: {
+            detail: string;
+            /** Format: int64 */
+            durationMs: number;
+            /** @description sent, retry or refused. */
+            outcome: string;
+            /**
+             * Format: int32
+             * @description HTTP or SMTP status, where there was one.
+             */
+            status?: number | null;
+        };
         /** @description A label's value and the series that have it. */
         ValueView: {
             series: number;
             value: string;
+        };
+        /**
+         * @description Minutes since midnight, written `HH:MM`; `24:00` is the end of the day.
+         * @example 08:30
+         */
+        WallTime: string;
+        /** @description A maintenance window, and whether it is open now. */
+        WindowView: components["schemas"]["MaintenanceWindow"] & {
+            active: boolean;
         };
     };
     responses: never;
@@ -410,7 +1602,882 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    ledger: {
+    listActiveAlerts: {
+        parameters: {
+            query?: {
+                severity?: components["schemas"]["Severity"];
+                ruleId?: string;
+                /** @description pending or firing. */
+                state?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"][];
+                };
+            };
+        };
+    };
+    explainAlert: {
+        parameters: {
+            query: {
+                ruleId: string;
+                /** @description now by default */
+                at?: string;
+                /** @description the value of the label NAME of the alerts that are meant; once for each */
+                "label.NAME"?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listPastAlerts: {
+        parameters: {
+            query?: {
+                /** @description 24 by default. */
+                hours?: string;
+                limit?: number;
+                /** @description One that an answer's `Link` gave. */
+                cursor?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"][];
+                };
+            };
+        };
+    };
+    listRules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleView"][];
+                };
+            };
+        };
+    };
+    createRule: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rule"];
+            };
+        };
+        responses: {
+            /** @description checked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the rule's id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    replaceRule: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                /** @description the rule's id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rule"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    deleteRule: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                /** @description the rule's id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    backtestRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the rule's id; `new` for one that is not saved */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BacktestRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BacktestView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    revertRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the rule's id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Revert"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listRuleRevisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the rule's id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleRevisionView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    testRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the rule's id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestFire"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestFired"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getAlert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description of the alert; or a fingerprint, for the newest with it */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertDetailView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    acknowledgeAlert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Take"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    unacknowledgeAlert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listDeliveries: {
+        parameters: {
+            query?: {
+                receiver?: string;
+                /** @description queued, sent or dead. */
+                state?: string;
+                /** @description Of an alert. */
+                fingerprint?: string;
+                hours?: string;
+                limit?: string;
+                /** @description One that an answer's `Link` gave. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"][];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    resendDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getIngestLedger: {
         parameters: {
             query?: never;
             header?: never;
@@ -429,7 +2496,308 @@ export interface operations {
             };
         };
     };
-    metrics: {
+    listInhibitions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Inhibition"][];
+                };
+            };
+        };
+    };
+    replaceInhibitions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Inhibition"][];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Inhibition"][];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listMaintenanceWindows: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowView"][];
+                };
+            };
+        };
+    };
+    createMaintenanceWindow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MaintenanceWindow"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getMaintenanceWindow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    replaceMaintenanceWindow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MaintenanceWindow"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    deleteMaintenanceWindow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listMetrics: {
         parameters: {
             query?: never;
             header?: never;
@@ -448,7 +2816,7 @@ export interface operations {
             };
         };
     };
-    metric: {
+    getMetric: {
         parameters: {
             query?: never;
             header?: never;
@@ -477,7 +2845,7 @@ export interface operations {
             };
         };
     };
-    current: {
+    getCurrentMetrics: {
         parameters: {
             query?: {
                 service?: string;
@@ -498,7 +2866,7 @@ export interface operations {
             };
         };
     };
-    history: {
+    getMetricsHistory: {
         parameters: {
             query?: {
                 hours?: string;
@@ -522,7 +2890,448 @@ export interface operations {
             };
         };
     };
-    services: {
+    listReceivers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverView"][];
+                };
+            };
+        };
+    };
+    createReceiver: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReceiverBody"];
+            };
+        };
+        responses: {
+            /** @description checked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverView"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    replaceReceiver: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReceiverBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    deleteReceiver: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    testReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriedView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getRoutes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TreeView"];
+                };
+            };
+        };
+    };
+    replaceRoutes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Route"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TreeView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    testRoutes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestLabels"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RouteAnswer"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listServices: {
         parameters: {
             query?: never;
             header?: never;
@@ -541,7 +3350,538 @@ export interface operations {
             };
         };
     };
-    system_info: {
+    listSilences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceView"][];
+                };
+            };
+        };
+    };
+    createSilence: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Silence"];
+            };
+        };
+        responses: {
+            /** @description checked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceView"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    previewSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Preview"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Previewed"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    replaceSilence: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Silence"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    expireSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listSlos: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SloView"][];
+                };
+            };
+        };
+    };
+    createSlo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Slo"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SloView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getSlo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SloView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    replaceSlo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Slo"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SloView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    deleteSlo: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getSystemInfo: {
         parameters: {
             query?: never;
             header?: never;
@@ -560,7 +3900,7 @@ export interface operations {
             };
         };
     };
-    health: {
+    getHealth: {
         parameters: {
             query?: never;
             header?: never;
@@ -587,7 +3927,7 @@ export interface operations {
             };
         };
     };
-    instant: {
+    query: {
         parameters: {
             query: {
                 /** @description PromQL. */
@@ -611,7 +3951,7 @@ export interface operations {
             };
         };
     };
-    instant_form: {
+    queryByForm: {
         parameters: {
             query?: never;
             header?: never;
@@ -634,7 +3974,7 @@ export interface operations {
             };
         };
     };
-    range: {
+    queryRange: {
         parameters: {
             query: {
                 /** @description PromQL. */
@@ -662,7 +4002,7 @@ export interface operations {
             };
         };
     };
-    range_form: {
+    queryRangeByForm: {
         parameters: {
             query?: never;
             header?: never;

@@ -3,7 +3,7 @@ import { useSignal, useComputed } from '@preact/signals';
 import type { JSX } from 'preact';
 import { acknowledge, labelsOf } from '../components/AlertRows.tsx';
 import { Deliveries } from '../components/Deliveries.tsx';
-import { Empty, Loading, Missing, Problem } from '../components/Empty.tsx';
+import { Empty, Loading, Problem } from '../components/Empty.tsx';
 import { Panel } from '../components/Panel.tsx';
 import { Severity } from '../components/Severity.tsx';
 import { tell } from '../components/Toasts.tsx';
@@ -23,9 +23,9 @@ function AlertChart({ alert }: { alert: AlertDetail }): JSX.Element {
   const known = useSignal(alert);
   known.value = alert;
   const lines = useComputed((): Lines => ({
-    lines: known.value.chart ? [{ name: known.value.ruleName, points: points(known.value.chart) }] : [],
+    lines: [{ name: known.value.ruleName, points: points(known.value.chart) }],
     total: 1,
-    step: (known.value.chart?.step ?? 10) * 1000,
+    step: known.value.chart.step * 1000,
     loading: false,
     error: null,
   }));
@@ -34,9 +34,11 @@ function AlertChart({ alert }: { alert: AlertDetail }): JSX.Element {
     const { startsAt, endsAt, severity } = known.value;
     return startsAt ? [{ from: Date.parse(startsAt), to: endsAt ? Date.parse(endsAt) : Date.now(), colour: `--${severity}-wash` }] : [];
   });
-  if (!chart || chart.values.every((value) => value === null)) return <Empty>The values of that time are no longer kept, or there were none.</Empty>;
-  const from = Date.parse(chart.start);
-  return <Plot lines={lines} title={alert.ruleName} unit={alert.unit} height={220} threshold={threshold} bands={bands} span={{ from, to: from + chart.values.length * chart.step * 1000 }} />;
+  if (chart.values.every((value) => value === null)) return <Empty>The values of that time are no longer kept, or there were none.</Empty>;
+  // What nobody measured before is not shown: a young service would be a line at the right edge.
+  const first = Math.max(chart.values.findIndex((value) => value !== null) - 1, 0);
+  const [start, step] = [Date.parse(chart.start ?? ''), chart.step * 1000];
+  return <Plot lines={lines} title={alert.ruleName} unit={alert.unit} height={220} threshold={threshold} bands={bands} span={{ from: start + first * step, to: start + chart.values.length * step }} />;
 }
 
 function Acknowledge({ alert, again }: { alert: AlertDetail; again: () => void }): JSX.Element {
@@ -109,7 +111,6 @@ export function AlertPage({ id }: { id: string }): JSX.Element {
   const { data: alert, error } = loaded.value;
   if (error && !alert) return <div class="page">{error.isMissing ? <Empty><p><b>This alert is not known.</b></p><p>It is past its retention, or alerts are not available on this server. <a href={href('/alerts')}>Open alerts</a></p></Empty> : <Problem error={error} again={loaded.again} />}</div>;
   if (!alert) return <Loading />;
-  if (!Array.isArray(alert.transitions)) return <Missing what="Details of an alert" />;
   return (
     <div class="page">
       <header class={`lead alert-head ${alert.severity} ${alert.state}`}>

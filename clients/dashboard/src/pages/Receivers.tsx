@@ -6,19 +6,12 @@ import { Empty, Loading, Missing, Problem } from '../components/Empty.tsx';
 import { Panel } from '../components/Panel.tsx';
 import { ReceiverForm } from '../components/ReceiverForm.tsx';
 import { tell } from '../components/Toasts.tsx';
-import type { Delivery, Receiver } from '../data/alerts.ts';
+import type { Delivery, Receiver, Tried } from '../data/alerts.ts';
 import { call, words } from '../data/fetch.ts';
 import { now } from '../data/range.ts';
 import { ago, span } from '../data/time.ts';
 import { param, set } from '../data/url.ts';
 import { useGet } from '../data/use.ts';
-
-interface Tested {
-  outcome: string;
-  status: number | null;
-  detail: string | null;
-  durationMs: number;
-}
 
 function settings(receiver: Receiver): string {
   const plain = Object.entries(receiver.settings).map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(', ') : String(value)}`);
@@ -27,12 +20,12 @@ function settings(receiver: Receiver): string {
 }
 
 function Row({ receiver, again }: { receiver: Receiver; again: () => void }): JSX.Element {
-  const tested = useSignal<Tested | null>(null);
+  const tested = useSignal<Tried | null>(null);
   const isRunning = useSignal(false);
   const test = async (): Promise<void> => {
     isRunning.value = true;
     try {
-      tested.value = (await call<Tested>('POST', `/api/receivers/${encodeURIComponent(receiver.id)}/test`, { body: {} })).data;
+      tested.value = (await call<Tried>('POST', `/api/receivers/${encodeURIComponent(receiver.id)}/test`, { body: {} })).data;
     } catch (error) {
       tell(`Not tested: ${words(error)}`, true);
     }
@@ -48,9 +41,9 @@ function Row({ receiver, again }: { receiver: Receiver; again: () => void }): JS
         <a href="#log" onClick={(event) => { event.preventDefault(); set({ receiver: isChosen ? null : receiver.id }); }}>{receiver.id}</a>
         <span class="muted">{receiver.kind}, from {receiver.origin === 'environment' ? 'the environment' : 'the API'} · {settings(receiver)}</span>
         {receiver.problem && <span class="bad">{receiver.problem}</span>}
-        {tested.value && <span class={tested.value.outcome === 'sent' || tested.value.outcome === 'ok' ? 'good' : 'bad'} role="status">{tested.value.outcome}{tested.value.status ? ` ${tested.value.status}` : ''} in {span(tested.value.durationMs)}{tested.value.detail ? `: ${tested.value.detail}` : ''}</span>}
+        {tested.value && <span class={tested.value.outcome === 'sent' ? 'good' : 'bad'} role="status">{tested.value.outcome}{tested.value.status ? ` ${tested.value.status}` : ''} in {span(tested.value.durationMs)}{tested.value.detail ? `: ${tested.value.detail}` : ''}</span>}
       </div>
-      <span class="muted">{last ? `${last.outcome} ${ago(Date.parse(last.at), now.value)}` : 'nothing sent yet'}</span>
+      <span class="muted">{last ? `${last.outcome} ${last.at ? ago(Date.parse(last.at), now.value) : ''}` : 'nothing sent yet'}</span>
       {receiver.origin !== 'environment' && <button type="button" class="quiet" aria-label={`Change ${receiver.id}`} onClick={() => set({ edit: receiver.id })}>Change</button>}
       <button type="button" aria-label={`Test ${receiver.id}`} disabled={isRunning.value} onClick={() => void test()}>Test</button>
     </li>

@@ -12,7 +12,7 @@ import { tell } from '../components/Toasts.tsx';
 import type { Rule, RuleFields } from '../data/alerts.ts';
 import { ApiError, call, words } from '../data/fetch.ts';
 import { person } from '../data/prefs.ts';
-import { changed, fieldsOf, idFrom, lacks, newRule } from '../data/rule.ts';
+import { changed, fieldsOf, idFrom, lacks, newRule, withThreshold } from '../data/rule.ts';
 import { go, href, param } from '../data/url.ts';
 import { useLoad } from '../data/use.ts';
 
@@ -34,6 +34,9 @@ function Editor({ stored, again }: { stored: Stored; again: () => void }): JSX.E
   const failure = useSignal<ApiError | null>(null);
   const isSaving = useSignal(false);
   const lack = useComputed(() => lacks(edited.value));
+  const move = (threshold: number): void => {
+    edited.value = withThreshold(edited.value, threshold, start);
+  };
   const changes: string[] = rule ? changed(fieldsOf(rule), edited.value) : ['new'];
 
   const save = async (): Promise<void> => {
@@ -72,7 +75,7 @@ function Editor({ stored, again }: { stored: Stored; again: () => void }): JSX.E
       {rule && <RuleHealthLine rule={rule} />}
       <div class="rule">
         <Panel title={rule ? rule.name : 'New rule'} note={rule ? `revision ${rule.revision}, ${rule.origin}` : ''}>
-          <RuleForm rule={edited} isNew={!rule} onSubmit={() => void save()}>
+          <RuleForm rule={edited} isNew={!rule} onThreshold={move} onSubmit={() => void save()}>
             {failure.value && <Problem error={failure.value} {...(conflict ? { again } : {})} />}
             <p class="buttons">
               <button type="submit" class="primary" disabled={isSaving.value || lack.value !== null || changes.length === 0}>{rule ? 'Save' : 'Create'}</button>
@@ -83,7 +86,7 @@ function Editor({ stored, again }: { stored: Stored; again: () => void }): JSX.E
           </RuleForm>
         </Panel>
         <div class="stack">
-          <Preview rule={edited} />
+          <Preview rule={edited} onThreshold={move} />
           <Backtest rule={edited} id={rule?.id ?? 'new'} isEdited={changes.length > 0} />
           {rule && <Revisions rule={rule} etag={etag} again={again} />}
         </div>

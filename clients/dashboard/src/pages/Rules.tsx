@@ -11,18 +11,25 @@ import { type Rule, SEVERITIES, useRules } from '../data/alerts.ts';
 import { call, words } from '../data/fetch.ts';
 import { show } from '../data/format.ts';
 import { href, param } from '../data/url.ts';
-import { fieldsOf, unitOfCondition } from '../data/rule.ts';
+import { fieldsOf, limitOf, unitOfCondition } from '../data/rule.ts';
 
 const HEALTH = { ok: 'ok', no_data: 'off', error: 'critical', unknown: 'off' } as const;
+
+/** `1 s, critical 3 s`. */
+function limits(rule: Rule): string {
+  const text = (value: number): string => show(value, unitOfCondition(rule.condition));
+  const own = limitOf(rule);
+  return [...(own === null ? [] : [text(own)]), ...(rule.thresholds ?? []).map((one) => `${one.severity} ${text(one.threshold)}`)].join(', ') || '–';
+}
 
 function columns(toggle: (rule: Rule) => void): Column<Rule>[] {
   return [
     { name: 'name', title: 'Rule', by: (rule) => rule.name, cell: (rule) => <a href={href(`/alerts/rules/${encodeURIComponent(rule.id)}`)}>{rule.name}</a> },
     { name: 'severity', title: 'Severity', by: (rule) => SEVERITIES.indexOf(rule.severity), cell: (rule) => <Severity severity={rule.severity} /> },
     { name: 'condition', title: 'Condition', cell: (rule) => <code class="clip">{rule.condition}</code>, wide: true },
-    { name: 'threshold', title: 'Threshold', number: true, wide: true, by: (rule) => rule.threshold, cell: (rule) => show(rule.threshold, unitOfCondition(rule.condition)) },
-    { name: 'for', title: 'For', cell: (rule) => rule.for ?? '–', wide: true },
-    { name: 'channels', title: 'Tells', cell: (rule) => rule.notificationChannels.join(', ') || 'nobody', wide: true },
+    { name: 'threshold', title: 'Threshold', number: true, wide: true, by: (rule) => limitOf(rule) ?? 0, cell: (rule) => limits(rule) },
+    { name: 'for', title: 'For', cell: (rule) => (rule.for && rule.for !== '0s' ? rule.for : 'at once'), wide: true },
+    { name: 'channels', title: 'Tells', cell: (rule) => rule.notificationChannels.join(', ').replace('*', 'everybody') || 'by the routes', wide: true },
     { name: 'firing', title: 'Firing', number: true, by: (rule) => rule.alerts.firing, cell: (rule) => <span class={rule.alerts.firing > 0 ? 'bad' : 'muted'}>{rule.alerts.firing}</span> },
     { name: 'health', title: 'Health', by: (rule) => rule.health.state, cell: (rule) => <span class={`state ${HEALTH[rule.health.state]}`} title={rule.health.error ?? ''}>{rule.health.state.replace('_', ' ')}</span>, wide: true },
     { name: 'enabled', title: 'On', cell: (rule) => <input type="checkbox" role="switch" aria-label={`${rule.name} is on`} checked={rule.enabled} onChange={() => toggle(rule)} /> },

@@ -76,7 +76,7 @@ const SENDERS: Column<Service>[] = [
   { name: 'rejected', title: 'Rejected', number: true, by: (row) => row.rejected, cell: (row) => <span class={row.rejected > 0 ? 'bad' : ''}>{count(row.rejected)}</span> },
   { name: 'folded', title: 'Folded', number: true, by: (row) => row.folded, cell: (row) => <span class={row.folded > 0 ? 'bad' : ''}>{count(row.folded)}</span>, wide: true },
   { name: 'series', title: 'Series', number: true, by: (row) => row.series, cell: (row) => count(row.series), wide: true },
-  { name: 'cap', title: 'Over its cap', by: (row) => row.overCapMetric ?? '', cell: (row) => row.overCapMetric ?? '–', wide: true },
+  { name: 'cap', title: 'Over its cap', by: (row) => row.overCap?.metric ?? '', cell: (row) => (row.overCap ? `${row.overCap.metric}${row.overCap.attribute ? ` by ${row.overCap.attribute}` : ''}` : '–'), wide: true },
   { name: 'seen', title: 'Last seen', number: true, by: (row) => row.lastSeen ?? '', cell: (row) => (row.lastSeen ? ago(Date.parse(row.lastSeen), now.value) : '–') },
 ];
 

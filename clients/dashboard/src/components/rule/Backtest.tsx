@@ -1,7 +1,7 @@
 // What the rule would have done: the same evaluation, run over the past.
 import { type Signal, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
-import type { Alert, RuleFields } from '../../data/alerts.ts';
+import type { Backtest as Result, BacktestSummary as Summary, RuleFields } from '../../data/alerts.ts';
 import { ApiError, call, words } from '../../data/fetch.ts';
 import { count } from '../../data/format.ts';
 import { fieldsOf, idFrom, lacks } from '../../data/rule.ts';
@@ -10,25 +10,11 @@ import { AlertRows } from '../AlertRows.tsx';
 import { Empty, Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 
-interface Summary {
-  alerts: number;
-  notifications: number;
-  firingSeconds: number;
-  byReceiver: Record<string, number>;
-}
-
-interface Result {
-  evaluations: number;
-  alerts: Alert[];
-  summary: Summary;
-  live?: Summary;
-}
-
 const DAYS = [1, 7, 30];
 const SHOWN = 8;
 
-function Figures({ summary, before }: { summary: Summary; before: Summary | undefined }): JSX.Element {
-  const rows: [string, string, string | undefined][] = [
+function Figures({ summary, before }: { summary: Summary; before: Summary | null | undefined }): JSX.Element {
+  const rows: [string, string, string | null | undefined][] = [
     ['Alerts', count(summary.alerts), before && count(before.alerts)],
     ['Notifications', count(summary.notifications), before && count(before.notifications)],
     ['Time firing', span(summary.firingSeconds * 1000), before && span(before.firingSeconds * 1000)],
@@ -38,7 +24,7 @@ function Figures({ summary, before }: { summary: Summary; before: Summary | unde
       {rows.map(([name, value, old]) => (
         <div key={name}>
           <dt>{name}</dt>
-          <dd>{value}{old !== undefined && <small> saved: {old}</small>}</dd>
+          <dd>{value}{old && <small> saved: {old}</small>}</dd>
         </div>
       ))}
     </dl>
@@ -83,6 +69,7 @@ export function Backtest({ rule, id, isEdited }: { rule: Signal<RuleFields>; id:
       {value && (
         <>
           <Figures summary={value.summary} before={value.live} />
+          {value.warnings.map((warning) => <p class="muted below" key={warning}>{warning}</p>)}
           {value.alerts.length > 0 ? <AlertRows alerts={value.alerts.slice(0, SHOWN)} /> : <Empty>It would not have fired.</Empty>}
           {value.alerts.length > SHOWN && <p class="muted below">top {SHOWN} of {value.alerts.length}</p>}
         </>

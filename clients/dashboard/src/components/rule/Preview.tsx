@@ -6,14 +6,14 @@ import type uPlot from 'uplot';
 import type { RuleFields } from '../../data/alerts.ts';
 import { digits, show } from '../../data/format.ts';
 import { nameOf } from '../../data/query.ts';
-import { parts, unitOfCondition } from '../../data/rule.ts';
+import { limitOf, parts, unitOfCondition } from '../../data/rule.ts';
 import { Empty } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 import { Chart } from '../chart/Chart.tsx';
 
 interface HandleProps {
   plot: Signal<uPlot | null>;
-  threshold: number;
+  threshold: number | null;
   unit: string;
   onMove: (value: number) => void;
 }
@@ -27,11 +27,11 @@ function Handle({ plot, threshold, unit, onMove }: HandleProps): JSX.Element | n
   useEffect(() => {
     // The scale follows the threshold, so its place is known after the chart is drawn.
     const frame = requestAnimationFrame(() => {
-      if (u) top.value = u.valToPos(threshold, 'y') + u.over.offsetTop;
+      if (u && threshold !== null) top.value = u.valToPos(threshold, 'y') + u.over.offsetTop;
     });
     return () => cancelAnimationFrame(frame);
   });
-  if (!u || !Number.isFinite(threshold)) return null;
+  if (!u || threshold === null) return null;
   const most = u.scales['y']?.max ?? 1;
   const drag = (event: PointerEvent): void => {
     event.preventDefault();
@@ -64,9 +64,9 @@ function Handle({ plot, threshold, unit, onMove }: HandleProps): JSX.Element | n
   );
 }
 
-export function Preview({ rule }: { rule: Signal<RuleFields> }): JSX.Element {
+export function Preview({ rule, onThreshold }: { rule: Signal<RuleFields>; onThreshold: (value: number) => void }): JSX.Element {
   const plot = useSignal<uPlot | null>(null);
-  const threshold = useComputed(() => (Number.isFinite(rule.value.threshold) ? rule.value.threshold : null));
+  const threshold = useComputed(() => (limitOf(rule.value)));
   const expression = useComputed(() => parts(rule.value.condition)?.expression ?? '');
   const asked = useSignal(expression.value);
   useEffect(() => {
@@ -79,7 +79,7 @@ export function Preview({ rule }: { rule: Signal<RuleFields> }): JSX.Element {
     <div class="preview">
       <Chart title="Preview" unit={unit} height={240} threshold={threshold} onReady={(u) => (plot.value = u)} key={asked.value}
         expressions={[{ query: asked.value, name: (labels) => nameOf(labels, asked.value) }]} empty="The expression has no value in this time. The rule would find no data." />
-      <Handle plot={plot} threshold={rule.value.threshold} unit={unit} onMove={(value) => (rule.value = { ...rule.value, threshold: value })} />
+      <Handle plot={plot} threshold={threshold.value} unit={unit} onMove={onThreshold} />
     </div>
   );
 }

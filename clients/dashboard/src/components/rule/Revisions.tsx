@@ -1,6 +1,6 @@
 // What the rule was before, what differs from now, and the way back.
 import type { JSX } from 'preact';
-import type { Rule, RuleFields } from '../../data/alerts.ts';
+import type { Revision, Rule, RuleFields } from '../../data/alerts.ts';
 import { call, words } from '../../data/fetch.ts';
 import { changed } from '../../data/rule.ts';
 import { atFull } from '../../data/time.ts';
@@ -8,14 +8,6 @@ import { useGet } from '../../data/use.ts';
 import { Empty, Loading, Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 import { tell } from '../Toasts.tsx';
-
-interface Revision {
-  revision: number;
-  rule: RuleFields | null;
-  origin: string;
-  deleted: boolean;
-  createdAt: string;
-}
 
 const SHOWN = 20;
 
@@ -48,13 +40,13 @@ export function Revisions({ rule, etag, again }: { rule: Rule; etag: string | nu
       <ol class="revisions">
         {revisions.slice(0, SHOWN).map((one, index) => {
           const before = revisions[index + 1]?.rule;
-          const what = one.deleted ? 'deleted' : !one.rule ? '' : before ? difference(before, one.rule) || 'nothing changed' : 'as it began';
+          const what = one.deleted ? 'deleted' : before ? difference(before, one.rule) || 'nothing changed' : 'as it began';
           return (
             <li key={one.revision}>
               <b>{one.revision}</b>
               <span>{what}</span>
               <span class="muted">{one.origin}, {atFull(Date.parse(one.createdAt))}</span>
-              {one.revision === rule.revision ? <span class="muted">now</span> : one.rule && <button type="button" class="quiet" aria-label={`Back to revision ${one.revision}`} onClick={() => void revert(one.revision)}>Back to it</button>}
+              {one.revision === rule.revision ? <span class="muted">now</span> : <button type="button" class="quiet" aria-label={`Back to revision ${one.revision}`} onClick={() => void revert(one.revision)}>Back to it</button>}
             </li>
           );
         })}

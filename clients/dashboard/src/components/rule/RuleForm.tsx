@@ -2,13 +2,14 @@
 import { type Signal, useComputed } from '@preact/signals';
 import type { ComponentChildren, JSX } from 'preact';
 import { type Receiver, type RuleFields, SEVERITIES } from '../../data/alerts.ts';
-import { INDICATORS, OPERATORS, parts } from '../../data/rule.ts';
+import { INDICATORS, limitOf, OPERATORS, parts, usesThreshold } from '../../data/rule.ts';
 import { parseDuration } from '../../data/time.ts';
 import { useGet } from '../../data/use.ts';
 
 interface Props {
   rule: Signal<RuleFields>;
   isNew: boolean;
+  onThreshold: (value: number) => void;
   onSubmit: () => void;
   children: ComponentChildren;
 }
@@ -83,7 +84,7 @@ function Condition({ rule }: { rule: Signal<RuleFields> }): JSX.Element {
   );
 }
 
-export function RuleForm({ rule, isNew, onSubmit, children }: Props): JSX.Element {
+export function RuleForm({ rule, isNew, onThreshold, onSubmit, children }: Props): JSX.Element {
   const put = (changes: Partial<RuleFields>): void => {
     rule.value = { ...rule.value, ...changes };
   };
@@ -95,9 +96,9 @@ export function RuleForm({ rule, isNew, onSubmit, children }: Props): JSX.Elemen
       <Condition rule={rule} />
       <label>
         <span>Threshold{unit && <small> {unit.replace(/[{}]/g, '')}</small>}</span>
-        <input type="number" step="any" value={value.threshold} required onInput={(event) => put({ threshold: event.currentTarget.valueAsNumber })} />
+        <input type="number" step="any" value={limitOf(value) ?? ''} required={usesThreshold(value.condition)} onInput={(event) => onThreshold(event.currentTarget.valueAsNumber)} />
       </label>
-      <Duration label="For" value={value.for ?? ''} placeholder="at once" onChange={(text) => put({ for: text })} />
+      <Duration label="For" value={value.for === '0s' ? '' : (value.for ?? '')} placeholder="at once" onChange={(text) => put({ for: text })} />
       <label>
         Severity
         <select value={value.severity} onChange={(event) => put({ severity: event.currentTarget.value as RuleFields['severity'] })}>
@@ -108,12 +109,12 @@ export function RuleForm({ rule, isNew, onSubmit, children }: Props): JSX.Elemen
       <details class="whole">
         <summary>More</summary>
         <div class="fields">
-          <Duration label="Keep firing for" value={value.keepFiringFor ?? ''} placeholder="0s" onChange={(text) => put({ keepFiringFor: text })} />
+          <Duration label="Keep firing for" value={value.keepFiringFor === '0s' ? '' : (value.keepFiringFor ?? '')} placeholder="0s" onChange={(text) => put({ keepFiringFor: text })} />
           <label>Ends at<input type="number" step="any" value={value.recoveryThreshold ?? ''} placeholder="the threshold" onInput={(event) => put({ recoveryThreshold: event.currentTarget.value === '' ? null : event.currentTarget.valueAsNumber })} /></label>
           <label><span>Cooldown<small> minutes</small></span><input type="number" min="0" value={value.cooldownMinutes} onInput={(event) => put({ cooldownMinutes: event.currentTarget.valueAsNumber })} /></label>
           <label>
             Without data
-            <select value={value.noData ?? 'keep'} onChange={(event) => put({ noData: event.currentTarget.value })}>
+            <select value={value.noData ?? 'keep'} onChange={(event) => put({ noData: event.currentTarget.value as NonNullable<RuleFields['noData']> })}>
               {['ok', 'keep', 'fire', 'error'].map((one) => <option key={one} value={one}>{one}</option>)}
             </select>
           </label>

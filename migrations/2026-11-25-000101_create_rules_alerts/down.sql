@@ -1,0 +1,9 @@
+DROP TABLE alerting_changes;
+DROP TABLE replicas;
+DROP TABLE decisions;
+DROP TABLE alert_groups;
+DROP TABLE alert_transitions;
+DROP TABLE alert_instances;
+DROP TABLE rule_states;
+DROP TABLE rule_revisions;
+DROP TABLE rules;

@@ -1,0 +1,4 @@
+DROP TABLE slos;
+DROP TABLE alert_routing;
+DROP TABLE maintenance_windows;
+DROP TABLE silences;

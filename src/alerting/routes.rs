@@ -1,0 +1,160 @@
+//! The routing tree: which groups an alert belongs to, and how they are told. Pure.
+
+use std::collections::BTreeMap;
+
+use super::evaluate::LabelSet;
+use crate::model::{Alert, GroupPolicy, Period, Route, Rule, Severity, all_match};
+
+/// The receiver that means every enabled one.
+pub(super) const EVERY: &str = "*";
+/// Time between notifications about news in a group, where no route says.
+const GROUP_INTERVAL: Period = Period::minutes(1);
+
+/// A group: its key, and how it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    pub(super) key: String,
+    pub(super) policy: GroupPolicy,
+}
+
+/// A route that matched, with what it inherits.
+#[derive(Clone, Debug)]
+pub(super) struct Matched {
+    /// Place in the tree: `route`, `route/0`, `route/0/2`, …
+    pub(super) path: String,
+    pub(super) receivers: Vec<String>,
+    group_by: Vec<String>,
+    group_wait: Period,
+    group_interval: Period,
+    repeat_interval: Period,
+}
+
+/// The tree before anybody has written one: everything to every receiver, one group a rule.
+pub(super) fn default_tree() -> Route {
+    Route {
+        receivers: Some(vec![EVERY.to_owned()]),
+        group_by: Some(vec!["rule_id".to_owned()]),
+        group_interval: Some(GROUP_INTERVAL),
+        ..Route::default()
+    }
+}
+
+/// The routes that take `labels`: the deepest of each branch, more than one only by `continue`.
+pub(super) fn matching(tree: &Route, labels: &LabelSet) -> Vec<Matched> {
+    let root = Matched {
+        path: "route".to_owned(),
+        receivers: Vec::new(),
+        group_by: Vec::new(),
+        group_wait: Period::ZERO,
+        group_interval: GROUP_INTERVAL,
+        repeat_interval: Period::ZERO,
+    };
+    let mut found = Vec::new();
+    descend(tree, &inherit(tree, &root, root.path.clone()), labels, &mut found);
+    found
+}
+
+fn inherit(route: &Route, above: &Matched, path: String) -> Matched {
+    Matched {
+        path,
+        receivers: route.receivers.clone().unwrap_or_else(|| above.receivers.clone()),
+        group_by: route.group_by.clone().unwrap_or_else(|| above.group_by.clone()),
+        group_wait: route.group_wait.unwrap_or(above.group_wait),
+        group_interval: route.group_interval.unwrap_or(above.group_interval),
+        repeat_interval: route.repeat_interval.unwrap_or(above.repeat_interval),
+    }
+}
+
+fn descend(route: &Route, own: &Matched, labels: &LabelSet, found: &mut Vec<Matched>) {
+    let before = found.len();
+    for (number, child) in route.routes.iter().enumerate() {
+        if all_match(&child.matchers, labels) {
+            descend(child, &inherit(child, own, format!("{}/{number}", own.path)), labels, found);
+            if !child.goes_on {
+                break;
+            }
+        }
+    }
+    if found.len() == before {
+        found.push(own.clone());
+    }
+}
+
+/// The groups of an alert of `rule`: the rule's own receivers where it names some, otherwise what the tree says.
+pub(super) fn groups_of(rule: &Rule, alert: &Alert, tree: &Route) -> Vec<Group> {
+    let labels = alert.matched_labels();
+    let has_own = !rule.notification_channels.is_empty()
+        || rule.thresholds.iter().any(|level| !level.notification_channels.is_empty());
+    if has_own {
+        let shared = common(&rule.group_by, &labels);
+        let severities = [Severity::Info, Severity::Warning, Severity::Critical];
+        let by_severity: BTreeMap<Severity, Vec<String>> = severities
+            .into_iter()
+            .map(|severity| (severity, rule.channels(severity).to_vec()))
+            .filter(|(_, channels)| !channels.is_empty() && *channels != rule.notification_channels)
+            .collect();
+        let policy = GroupPolicy {
+            receivers: rule.notification_channels.clone(),
+            by_severity,
+            group_interval: GROUP_INTERVAL,
+            labels: shared,
+            ..GroupPolicy::default()
+        };
+        return vec![Group { key: key(&format!("rule/{}", rule.id), &policy.labels), policy }];
+    }
+    let group = |matched: Matched| {
+        let group_by = if rule.group_by.is_empty() { &matched.group_by } else { &rule.group_by };
+        let policy = GroupPolicy {
+            receivers: matched.receivers,
+            by_severity: BTreeMap::new(),
+            group_wait: matched.group_wait,
+            group_interval: matched.group_interval,
+            repeat_interval: matched.repeat_interval,
+            labels: common(group_by, &labels),
+        };
+        Group { key: key(&matched.path, &policy.labels), policy }
+    };
+    matching(tree, &labels).into_iter().map(group).collect()
+}
+
+fn common(group_by: &[String], labels: &LabelSet) -> LabelSet {
+    let of = |name: &String| Some((name.clone(), labels.get(name)?.clone()));
+    group_by.iter().filter_map(of).collect()
+}
+
+fn key(of: &str, labels: &LabelSet) -> String {
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{of}{{{}}}", labels.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Route {
+        serde_json::from_value(serde_json::json!({
+            "receivers": ["email"],
+            "routes": [
+                { "matchers": [{ "name": "severity", "value": "critical" }], "receivers": ["pager"], "continue": true,
+                  "routes": [{ "matchers": [{ "name": "team", "value": "db" }], "groupBy": ["team"] }] },
+                { "matchers": [{ "name": "team", "op": "=~", "value": "db|cache" }], "receivers": ["slack"] },
+                { "receivers": ["never"] },
+            ],
+        }))
+        .expect("a tree")
+    }
+
+    #[test]
+    fn the_deepest_match_wins_and_continue_goes_on() {
+        let check = |pairs: &[(&str, &str)], expect: &[(&str, &str)]| {
+            let labels = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            let found = matching(&tree(), &labels);
+            let found: Vec<_> = found.iter().map(|m| (m.path.as_str(), m.receivers.join(","))).collect();
+            let expect: Vec<_> = expect.iter().map(|(path, to)| (*path, (*to).to_owned())).collect();
+            assert_eq!(found, expect, "{pairs:?}");
+        };
+        check(&[("severity", "critical"), ("team", "db")], &[("route/0/0", "pager"), ("route/1", "slack")]);
+        check(&[("severity", "critical")], &[("route/0", "pager"), ("route/2", "never")]);
+        check(&[("team", "cache")], &[("route/1", "slack")]);
+    }
+}
