@@ -1,5 +1,5 @@
 # The commands of this house; see README.md.
-.PHONY: run demo test lint bench deps dashboard e2e
+.PHONY: run demo test lint bench deps dashboard e2e bench-dashboard
 
 CARGO ?= cargo
 
@@ -20,6 +20,14 @@ dashboard: ## Build the dashboard that the binary embeds
 e2e: ## Browser tests against the real server; screenshots are left in tests/e2e/out
 	$(CARGO) build
 	cd tests/e2e && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; } && npm test
+
+bench: deps ## Tables of ratios, floors and peers beside us; see benches/README.md
+	./benches/install-peers.sh
+	$(CARGO) bench --bench load
+
+bench-dashboard: dashboard ## What the dashboard costs in a browser, as a table; fails over a limit
+	$(CARGO) build
+	cd tests/e2e && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; } && npm run bench
 
 lint: ## Format, clippy as errors, documentation
 	$(CARGO) fmt --all --check

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
+import { alerts, hook } from '../support/alerts.mjs';
 import { Server, until } from '../support/server.mjs';
 
 const PAGES = [
@@ -13,7 +14,7 @@ const PAGES = [
   ['explore', '/explore?metric=http.server.request.duration&by=http_route', 'Explore'],
   ['explore-empty', '/explore', 'Explore'],
   ['alerts', '/alerts', 'Alerts'],
-  ['alert', '/alerts/1', 'Alert'],
+  ['alert', '/alerts/ID', 'Alert'],
   ['history', '/alerts/history', 'Alert history'],
   ['rules', '/alerts/rules', 'Rules'],
   ['rule', '/alerts/rules/high_response_time', 'Rule high_response_time'],
@@ -30,9 +31,12 @@ const PAGES = [
 let server;
 let browser;
 let closeShop;
+let receiver;
+let alert;
 
 before(async () => {
-  server = await Server.start();
+  receiver = await hook();
+  server = await Server.start(receiver.environment);
   closeShop = server.demo();
   browser = await launch();
   const seen = async (query) => {
@@ -40,6 +44,7 @@ before(async () => {
     return (await answer.json()).data.result.length > 0;
   };
   await until('the shop is open', () => seen('histogram_quantile(0.95, sum(rate(gen_ai_client_operation_duration_seconds[1m])))'), 60_000);
+  alert = await alerts(server, receiver);
   await until('there is a minute to see', async () => (await seen('sum(http_server_active_requests offset 40s)')), 90_000);
 });
 
@@ -47,6 +52,7 @@ after(async () => {
   await browser?.close();
   await closeShop?.();
   await server?.stop();
+  receiver?.close();
 });
 
 for (const size of ['wide', 'phone']) {
@@ -56,7 +62,7 @@ for (const size of ['wide', 'phone']) {
       for (const [name, path, title] of PAGES) {
         await t.test(name, async () => {
           const range = `${path.includes('?') ? '&' : '?'}from=now-5m`;
-          await page.goto(server.http + path + range);
+          await page.goto(server.http + path.replace('ID', alert) + range);
           await settle(page);
           assert.equal(await page.locator('h1').textContent(), title);
           await shoot(page, `${name}-${size}-${theme}`);

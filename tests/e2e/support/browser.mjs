@@ -4,7 +4,6 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { fakeAlerts } from './fake.mjs';
 
 const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
@@ -21,10 +20,9 @@ export async function launch(more = []) {
 }
 
 /** A page that notes whatever it does wrong. */
-export async function open(browser, server, { size = 'wide', theme = 'light', alerts = true } = {}) {
+export async function open(browser, server, { size = 'wide', theme = 'light' } = {}) {
   const isPhone = size === 'phone';
   const context = await browser.newContext({ viewport: SIZES[size], colorScheme: theme, hasTouch: isPhone, isMobile: isPhone, locale: 'en-GB', timezoneId: 'UTC' });
-  const fake = alerts ? await fakeAlerts(context, server.http) : null;
   const page = await context.newPage();
   const wrongs = [];
   page.on('console', (message) => {
@@ -39,7 +37,7 @@ export async function open(browser, server, { size = 'wide', theme = 'light', al
     window.reports = [];
     document.addEventListener('securitypolicyviolation', (event) => window.reports.push(`${event.violatedDirective} ${event.blockedURI}`));
   });
-  return { page, context, fake, wrongs };
+  return { page, context, wrongs };
 }
 
 /** Nothing went wrong so far. */
@@ -67,6 +65,8 @@ export async function isAccessible(page, where) {
 export async function fits(page, where) {
   const { inside, outside } = await page.evaluate(() => ({ inside: document.documentElement.scrollWidth, outside: document.documentElement.clientWidth }));
   assert.ok(inside <= outside, `${where}: ${inside} px on a screen of ${outside}`);
+  const cut = await page.evaluate(() => [...document.querySelectorAll('main .scroll')].filter((box) => box.scrollWidth > box.clientWidth).map((box) => `${box.getAttribute('aria-label')} by ${box.scrollWidth - box.clientWidth} px`));
+  assert.deepEqual(cut, [], `${where}: tables are cut off`);
 }
 
 export async function shoot(page, name) {

@@ -1,6 +1,6 @@
 // A native dialog: focus stays in it, Escape closes it.
 import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 interface Props {
   title: string;
@@ -11,7 +11,8 @@ interface Props {
 
 export function Dialog({ title, kind = '', onClose, children }: Props): JSX.Element {
   const box = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Before anything is typed: letters must not get lost to the shortcuts.
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     box.current?.showModal();
     return () => before?.focus?.();

@@ -38,7 +38,7 @@ function AlertChart({ alert }: { alert: AlertDetail }): JSX.Element {
   // What nobody measured before is not shown: a young service would be a line at the right edge.
   const first = Math.max(chart.values.findIndex((value) => value !== null) - 1, 0);
   const [start, step] = [Date.parse(chart.start ?? ''), chart.step * 1000];
-  return <Plot lines={lines} title={alert.ruleName} unit={alert.unit} height={220} threshold={threshold} bands={bands} span={{ from: start + first * step, to: start + chart.values.length * step }} />;
+  return <Plot lines={lines} title={alert.ruleName} unit={alert.unit} height={220} threshold={threshold} bands={bands} span={{ from: start + first * step, to: start + Math.max(chart.values.length - 1, first + 1) * step }} />;
 }
 
 function Acknowledge({ alert, again }: { alert: AlertDetail; again: () => void }): JSX.Element {
@@ -73,6 +73,9 @@ function Acknowledge({ alert, again }: { alert: AlertDetail; again: () => void }
   );
 }
 
+/** The server's words for why a state changed, for people. */
+const WHY: Record<string, string> = { breach: 'past the threshold', held: 'for long enough', escalated: 'past the next threshold', lowered: 'below the next threshold', cleared: 'no longer past it' };
+
 function Transitions({ alert }: { alert: AlertDetail }): JSX.Element {
   if (alert.transitions.length === 0) return <Empty>No transition is recorded.</Empty>;
   return (
@@ -82,7 +85,7 @@ function Transitions({ alert }: { alert: AlertDetail }): JSX.Element {
           <i aria-hidden="true" />
           <b>{one.to}</b>
           <span>{show(one.value, alert.unit)}</span>
-          <span class="muted">{one.reason ?? ''}</span>
+          <span class="muted">{WHY[one.reason] ?? one.reason.replace('_', ' ')}</span>
           <time>{atFull(Date.parse(one.at))}</time>
         </li>
       ))}

@@ -53,7 +53,7 @@ export function AlertsPage(): JSX.Element {
         </Panel>
       )}
       {pending.length > 0 && (
-        <Panel title="Pending" note="over the threshold, not yet for long enough" wide>
+        <Panel title="Pending" note="past the threshold, not yet for long enough" wide>
           <AlertRows alerts={pending} />
         </Panel>
       )}

@@ -5,7 +5,7 @@ import type { Schemas } from '../data/fetch.ts';
 import { count, show } from '../data/format.ts';
 import { state } from '../data/live.ts';
 import { span } from '../data/time.ts';
-import { href } from '../data/url.ts';
+import { href, path } from '../data/url.ts';
 import { useGet, useTopic } from '../data/use.ts';
 
 interface Line {
@@ -39,7 +39,7 @@ export function Health(): JSX.Element {
   const shown = lines(health.value.data, system.value.data, signals);
   const isAway = health.value.error !== null && health.value.data === null;
   return (
-    <Panel title="Health" actions={<a href={href('/system')}>System</a>}>
+    <Panel title="Health" actions={path.value !== '/system' && <a href={href('/system')}>System</a>}>
       <ul class="health">
         {isAway && <li class="critical"><i aria-hidden="true" /><b>The server does not answer</b><span>{show(null)}</span></li>}
         {shown.map((line) => (

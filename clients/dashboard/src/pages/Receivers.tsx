@@ -15,7 +15,7 @@ import { useGet } from '../data/use.ts';
 
 function settings(receiver: Receiver): string {
   const plain = Object.entries(receiver.settings).map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(', ') : String(value)}`);
-  const secret = Object.entries(receiver.secrets).map(([name, { set: isSet, last4 }]) => `${name} ${isSet ? (last4 ? `…${last4}` : 'set') : 'not set'}`);
+  const secret = Object.entries(receiver.secrets).flatMap(([name, { set: isSet, last4 }]) => (isSet ? [`${name} ${last4 ? `…${last4}` : 'set'}`] : []));
   return [...plain, ...secret].join(' · ');
 }
 

@@ -15,20 +15,20 @@ import { fieldsOf, limitOf, unitOfCondition } from '../data/rule.ts';
 
 const HEALTH = { ok: 'ok', no_data: 'off', error: 'critical', unknown: 'off' } as const;
 
-/** `1 s, critical 3 s`. */
-function limits(rule: Rule): string {
+/** `p95ResponseTime > 1 s for 2m, critical at 3 s`. */
+function whenOf(rule: Rule): JSX.Element {
   const text = (value: number): string => show(value, unitOfCondition(rule.condition));
   const own = limitOf(rule);
-  return [...(own === null ? [] : [text(own)]), ...(rule.thresholds ?? []).map((one) => `${one.severity} ${text(one.threshold)}`)].join(', ') || '–';
+  const condition = own === null ? rule.condition : rule.condition.replace(/\bthreshold\b/g, text(own));
+  const more = (rule.thresholds ?? []).map((one) => `, ${one.severity} at ${text(one.threshold)}`).join('');
+  return <><code>{condition}</code>{rule.for && rule.for !== '0s' ? ` for ${rule.for}` : ''}{more}</>;
 }
 
 function columns(toggle: (rule: Rule) => void): Column<Rule>[] {
   return [
     { name: 'name', title: 'Rule', by: (rule) => rule.name, cell: (rule) => <a href={href(`/alerts/rules/${encodeURIComponent(rule.id)}`)}>{rule.name}</a> },
     { name: 'severity', title: 'Severity', by: (rule) => SEVERITIES.indexOf(rule.severity), cell: (rule) => <Severity severity={rule.severity} /> },
-    { name: 'condition', title: 'Condition', cell: (rule) => <code class="clip">{rule.condition}</code>, wide: true },
-    { name: 'threshold', title: 'Threshold', number: true, wide: true, by: (rule) => limitOf(rule) ?? 0, cell: (rule) => limits(rule) },
-    { name: 'for', title: 'For', cell: (rule) => (rule.for && rule.for !== '0s' ? rule.for : 'at once'), wide: true },
+    { name: 'condition', title: 'Fires when', cell: (rule) => <span class="clip" title={rule.condition}>{whenOf(rule)}</span>, wide: true },
     { name: 'channels', title: 'Tells', cell: (rule) => rule.notificationChannels.join(', ').replace('*', 'everybody') || 'by the routes', wide: true },
     { name: 'firing', title: 'Firing', number: true, by: (rule) => rule.alerts.firing, cell: (rule) => <span class={rule.alerts.firing > 0 ? 'bad' : 'muted'}>{rule.alerts.firing}</span> },
     { name: 'health', title: 'Health', by: (rule) => rule.health.state, cell: (rule) => <span class={`state ${HEALTH[rule.health.state]}`} title={rule.health.error ?? ''}>{rule.health.state.replace('_', ' ')}</span>, wide: true },

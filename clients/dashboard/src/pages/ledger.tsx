@@ -29,13 +29,13 @@ export function Signals(): JSX.Element {
       <div class="scroll" tabIndex={0} role="group" aria-label="Received by signal">
         <table>
           <thead>
-            <tr><th scope="col">Signal</th><th scope="col" class="num">Received</th><th scope="col" class="num">Accepted</th><th scope="col" class="num">Rejected</th><th scope="col" class="num">Sent again</th></tr>
+            <tr><th scope="col">Signal</th><th scope="col" class="num only-wide">Received</th><th scope="col" class="num">Accepted</th><th scope="col" class="num">Rejected</th><th scope="col" class="num">Sent again</th></tr>
           </thead>
           <tbody>
             {signals.map(([name, signal]) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
-                <td class="num">{count(signal.received)}</td>
+                <td class="num only-wide">{count(signal.received)}</td>
                 <td class="num">{count(signal.accepted)}</td>
                 <td class={`num ${signal.rejected > 0 ? 'bad' : ''}`}>{count(signal.rejected)}</td>
                 <td class="num">{count(signal.duplicates)}</td>

@@ -49,6 +49,7 @@ function Channels({ rule }: { rule: Signal<RuleFields> }): JSX.Element {
           {id}
         </label>
       ))}
+      {rule.value.notificationChannels.length === 0 && <small class="muted">none chosen: the routes decide</small>}
     </fieldset>
   );
 }
