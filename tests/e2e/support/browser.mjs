@@ -65,7 +65,8 @@ export async function isAccessible(page, where) {
 export async function fits(page, where) {
   const { inside, outside } = await page.evaluate(() => ({ inside: document.documentElement.scrollWidth, outside: document.documentElement.clientWidth }));
   assert.ok(inside <= outside, `${where}: ${inside} px on a screen of ${outside}`);
-  const cut = await page.evaluate(() => [...document.querySelectorAll('main .scroll')].filter((box) => box.scrollWidth > box.clientWidth).map((box) => `${box.getAttribute('aria-label')} by ${box.scrollWidth - box.clientWidth} px`));
+  // A pixel is what rounding makes.
+  const cut = await page.evaluate(() => [...document.querySelectorAll('main .scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => `${box.getAttribute('aria-label')} by ${box.scrollWidth - box.clientWidth} px`));
   assert.deepEqual(cut, [], `${where}: tables are cut off`);
 }
 
