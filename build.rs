@@ -7,6 +7,8 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
+    // What is embedded by `gateway::assets`.
+    println!("cargo:rerun-if-changed=clients/dashboard/dist");
     let mut files: Vec<PathBuf> =
         fs::read_dir("proto/fastbreak/v1")?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
     files.sort();

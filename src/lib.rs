@@ -63,12 +63,12 @@
 //! | --- | --- |
 //! | 9 | [`cli`]: arguments and exit codes, one file a subcommand |
 //! | 8 | [`app`]: build, run, drain; the private servers · [`config`]: the table of settings |
-//! | 7 | [`gateway`]: JSON API and page · [`grpc`]: the admin services, one file a service |
+//! | 7 | [`gateway`]: JSON API, `/ws`, the embedded dashboard · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`alerting`]: rules, alerts, who is told, backtests · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
 //! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
-//! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded |
+//! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded · [`live`]: numbered changes for those who watch |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
 //! | 0 | [`error`]: one list of error codes, told in gRPC's and HTTP's words · [`proto`]: generated from `proto/` |
 
@@ -91,6 +91,7 @@ pub mod rollup;
 pub mod redis;
 pub mod storage;
 
+pub mod live;
 pub mod telemetry;
 pub mod template;
 

@@ -13,7 +13,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (5, &["query"]),
     (4, &["rollup"]),
     (3, &["storage", "redis"]),
-    (2, &["telemetry", "template"]),
+    (2, &["telemetry", "template", "live"]),
     (1, &["model"]),
     (0, &["error", "proto"]),
 ];

@@ -10,6 +10,8 @@ use crate::storage::{ActiveFilter, AlertRow, TransitionRow};
 
 /// Most open alerts in one answer.
 const ACTIVE_MAX: i64 = 10_000;
+/// Digits of a fingerprint; ids are counted and never get so long.
+const FINGERPRINT_LEN: usize = 16;
 /// Points of an alert's chart.
 const CHART_POINTS: i64 = 240;
 /// What an alert's chart shows before and after it.
@@ -89,11 +91,14 @@ impl Alerting {
 
     async fn alert_row(&self, id: &str) -> Result<AlertRow, AlertingError> {
         let absent = || AlertingError::Absent(format!("alert {id:?}"));
+        if id.len() == FINGERPRINT_LEN {
+            return self.storage.alert_newest(id).await?.ok_or_else(absent);
+        }
         let number = id.parse().map_err(|_| absent())?;
         self.storage.alert_find(number).await?.ok_or_else(absent)
     }
 
-    /// One alert with all that is known of it.
+    /// One alert with all that is known of it, by its id, or the newest with a fingerprint: notifications link to that.
     ///
     /// # Errors
     /// When there is none, or the database is away.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::AlertingError;
 use super::evaluate::LabelSet;
@@ -16,7 +17,7 @@ const ALERTS_MAX: usize = 5;
 const DECISIONS_MAX: i64 = 500;
 
 /// One step of an explanation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ExplainStep {
     /// In a word: `evaluated`, `firing`, `suppressed`, `delivery`, …
     pub what: String,
@@ -27,7 +28,7 @@ pub struct ExplainStep {
 }
 
 /// Why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Explanation {
     /// `not_evaluated`, `not_fired`, `pending`, `fired`, `not_notified` or `notified`.
     pub verdict: &'static str,

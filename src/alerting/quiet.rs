@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::AlertingError;
 use super::routes::{EVERY, default_tree, matching};
@@ -30,7 +31,7 @@ pub struct WindowStatus {
 }
 
 /// Where an alert with some labels would go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RouteAnswer {
     /// Receivers, `*` resolved.
     pub receivers: Vec<String>,

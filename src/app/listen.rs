@@ -119,7 +119,7 @@ impl Listener {
                 continue;
             };
             let service = TowerToHyperService::new(router.clone());
-            let served = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             let served = graceful.watch(served);
             tokio::spawn(async move {
                 if let Err(error) = served.await {

@@ -23,7 +23,7 @@ use listen::{Listener, ListenerMetrics};
 
 use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
-use crate::gateway::{Facts, Gateway};
+use crate::gateway::{Facts, Gateway, Shown};
 use crate::grpc::Rooms;
 use crate::ingest::{Ingest, encode_host};
 use crate::notify::Notifier;
@@ -165,8 +165,9 @@ impl App {
         migrate(&storage).await?;
         let (redis_url, redis) = open_redis(&config).await;
         let holder = instance_id();
-        let dashboard_url = format!("http://{}", listeners.http.local_addr()?);
-        let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url);
+        let own_url = format!("http://{}", listeners.http.local_addr()?);
+        let dashboard_url = config.public_url.clone().unwrap_or(own_url);
+        let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url.clone());
         let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
         let streams = Arc::new(Streams::open(storage, config.window, holder.clone()).await?);
         let commits = CancellationToken::new();
@@ -189,30 +190,25 @@ impl App {
             sampled.1.sample_gauges();
             sampled.2.sample_gauges();
         });
-        let facts = Facts {
-            http: listeners.http.local_addr()?,
-            grpc: listeners.grpc.local_addr()?,
-            otlp_http: listeners.otlp_http.local_addr()?,
-            private_postgres: postgres.is_some(),
-            private_servers: [
-                ("postgres", postgres.as_ref().map(PrivatePostgres::pid)),
-                ("redis", redis.as_ref().map(PrivateRedis::pid)),
-            ]
-            .into_iter()
-            .filter_map(|(name, pid)| Some((name, pid?)))
-            .collect(),
-            window: config.window,
-            started: chrono::Utc::now(),
-        };
-        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (&facts, &holder)));
+        let private = PrivateServers { redis, postgres };
+        let facts = facts_of(&config, &listeners, &private)?;
+        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, &holder)));
         telemetry.register(|registry| alerting.metrics.register(registry));
         alerting.seed().await.context("the shipped rules cannot be written")?;
-        let gateway = Gateway::new(Arc::clone(&streams), Arc::clone(&ingest), engine, Arc::clone(&telemetry), facts);
+        let gateway = Gateway::new(Shown {
+            streams: Arc::clone(&streams),
+            ingest: Arc::clone(&ingest),
+            engine,
+            telemetry: Arc::clone(&telemetry),
+            alerting: Arc::clone(&alerting),
+            notifier: Arc::clone(&notifier),
+            facts,
+        });
         Ok(Self {
             config,
             listeners,
             metrics,
-            private: PrivateServers { redis, postgres },
+            private,
             streams,
             ingest,
             notifier,
@@ -267,11 +263,11 @@ impl App {
         } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        background_tasks.spawn(gateway.drive_live(background.clone()));
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, &intake);
-        if let Some(own) = &own {
-            background_tasks.spawn(Instruments::new(own, telemetry).run(background.clone()));
-        }
+        let instruments = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
+        instruments.map(|instruments| background_tasks.spawn(instruments));
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
@@ -281,7 +277,7 @@ impl App {
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
             ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
-            ("http", listeners.http, gateway.router(&notifier, &alerting)),
+            ("http", listeners.http, gateway.router()),
         ] {
             let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
             serving.spawn(listener.serve(intake.clone()));
@@ -297,6 +293,7 @@ impl App {
         gateway.set_ready(false);
         let drain = async {
             intake.cancel();
+            gateway.close_live();
             while serving.join_next().await.is_some() {}
             ingest.cut();
             commits.cancel();
@@ -320,14 +317,27 @@ impl App {
     }
 }
 
+fn facts_of(config: &Config, listeners: &Listeners, private: &PrivateServers) -> anyhow::Result<Facts> {
+    let (postgres, redis) = (private.postgres.as_ref(), private.redis.as_ref());
+    let pids = [("postgres", postgres.map(PrivatePostgres::pid)), ("redis", redis.map(PrivateRedis::pid))];
+    Ok(Facts {
+        http: listeners.http.local_addr()?,
+        grpc: listeners.grpc.local_addr()?,
+        otlp_http: listeners.otlp_http.local_addr()?,
+        private_postgres: postgres.is_some(),
+        private_servers: pids.into_iter().filter_map(|(name, pid)| Some((name, pid?))).collect(),
+        window: config.window,
+        started: chrono::Utc::now(),
+        public_url: config.public_url.clone(),
+    })
+}
+
 fn alerting_of(
     config: &Config,
     streams: &Arc<Streams>,
     engine: &Arc<Engine>,
-    (facts, holder): (&Facts, &str),
+    (dashboard_url, holder): (String, &str),
 ) -> Alerting {
-    let own = || format!("http://{}", facts.http);
-    let dashboard_url = Some(config.dashboard_url.clone()).filter(|url| !url.is_empty()).unwrap_or_else(own);
     let settings = alerting::Config {
         retention_days: i32::try_from(config.retention_alerts.num_days()).unwrap_or(i32::MAX).max(1),
         ..alerting::Config::new(config.window, dashboard_url)

@@ -78,6 +78,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Dashboard, JSON API, `/metrics`.
     pub http_addr: SocketAddr,
+    /// Where people reach the dashboard, when that is not the address it listens on.
+    pub public_url: Option<String>,
     /// OTLP/gRPC and admin services.
     pub grpc_addr: SocketAddr,
     /// OTLP/HTTP.
@@ -92,8 +94,6 @@ pub struct Config {
     pub retention: Retention,
     /// How long alerts, transitions and decisions live.
     pub retention_alerts: TimeDelta,
-    /// Where people reach the dashboard; the address it listens on when empty.
-    pub dashboard_url: String,
     /// Limits of reading.
     pub query: crate::query::Limits,
     /// Limits of each listener.
@@ -137,6 +137,7 @@ impl Config {
             redis: redis(&mut read),
             data_dir: PathBuf::from(read.text("data_dir")),
             http_addr: http_addr(&mut read),
+            public_url: public_url(&mut read),
             grpc_addr: read.parse_addr("grpc_addr"),
             otlp_http_addr: read.parse_addr("otlp_http_addr"),
             window: window(&mut read),
@@ -144,7 +145,6 @@ impl Config {
             ingest: ingest(&mut read),
             retention: retention(&mut read),
             retention_alerts: read.retention("retention_alerts"),
-            dashboard_url: dashboard_url(&mut read),
             query: query(&mut read),
             connections: ConnectionLimits {
                 connections: read.number("max_connections", SOCKETS),
@@ -283,6 +283,19 @@ fn http_addr(read: &mut Reader<'_>) -> SocketAddr {
     addr
 }
 
+/// Scheme and host only: it is compared with what browsers send as `Origin`.
+fn public_url(read: &mut Reader<'_>) -> Option<String> {
+    let text = read.optional("public_url")?;
+    let origin = text.trim_end_matches('/');
+    let is_origin = ["http://", "https://"].iter().any(|scheme| {
+        origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+    });
+    if !is_origin {
+        read.problem("public_url", format!("public_url = {text:?} is not http(s)://host[:port] without a path"));
+    }
+    Some(origin.to_owned())
+}
+
 fn window(read: &mut Reader<'_>) -> Width {
     let duration = read.duration("window");
     let width = u32::try_from(duration.as_secs()).ok().and_then(Width::new).filter(|_| duration.subsec_nanos() == 0);
@@ -318,14 +331,6 @@ fn retention(read: &mut Reader<'_>) -> Retention {
         read.problem("retention_minute", "retention must grow from fine over minute to hour".to_owned());
     }
     retention
-}
-
-fn dashboard_url(read: &mut Reader<'_>) -> String {
-    let url = read.text("dashboard_url");
-    if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
-        read.problem("dashboard_url", "dashboard_url must begin with http:// or https://".to_owned());
-    }
-    url.trim_end_matches('/').to_owned()
 }
 
 fn query(read: &mut Reader<'_>) -> crate::query::Limits {

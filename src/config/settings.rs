@@ -41,6 +41,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("grpc_addr", "FASTBREAK_GRPC_ADDR", "127.0.0.1:4317", "OTLP/gRPC and admin services"),
     setting("otlp_http_addr", "FASTBREAK_OTLP_HTTP_ADDR", "127.0.0.1:4318", "OTLP/HTTP"),
     setting(
+        "public_url",
+        "FASTBREAK_PUBLIC_URL",
+        "",
+        "where people reach the dashboard, such as https://fb.example; for links, and behind a proxy",
+    ),
+    setting(
         "insecure_no_auth",
         "FASTBREAK_INSECURE_NO_AUTH",
         "false",
@@ -73,12 +79,6 @@ pub const SETTINGS: &[Setting] = &[
     setting("log_format", "FASTBREAK_LOG_FORMAT", "text", "text or json"),
     setting("log_filter", "RUST_LOG", "info", "log levels by target; DEBUG=fastbreak:* means debug"),
     setting("retention_alerts", "FASTBREAK_RETENTION_ALERTS", "90d", "life of alerts, transitions and decisions"),
-    setting(
-        "dashboard_url",
-        "FASTBREAK_DASHBOARD_URL",
-        "",
-        "where people reach the dashboard, for links in notifications",
-    ),
     setting("smtp_host", "SMTP_HOST", "", "mail server for alerts"),
     setting("smtp_port", "SMTP_PORT", "587", "its port"),
     setting("smtp_tls", "SMTP_TLS", "auto", "auto, starttls, tls or none; auto is plain to loopback only"),

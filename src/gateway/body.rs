@@ -4,16 +4,14 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::IntoParams;
 
-use super::json;
 use super::problem::Problem;
+use super::{BODY_BYTES_MAX, typed};
 use crate::storage::Expected;
-
-/// Largest body.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -56,8 +54,9 @@ pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
 }
 
 /// Parameters that every write takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(super) struct WriteQuery {
     /// Only check.
     #[serde(default)]
@@ -79,8 +78,8 @@ pub(super) fn expected(headers: &HeaderMap, field: Option<i64>) -> Result<Expect
 }
 
 /// JSON with its revision as `ETag`.
-pub(super) fn revised(status: StatusCode, revision: i64, value: &Value) -> Response {
-    let mut response = (status, json(value)).into_response();
+pub(super) fn revised(status: StatusCode, revision: i64, value: &impl Serialize) -> Response {
+    let mut response = (status, typed(value)).into_response();
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         response.headers_mut().insert(header::ETAG, etag);
     }

@@ -1,20 +1,20 @@
 //! Deliveries: who was told what, by which attempts, and once more.
 
+#![expect(unused_qualifications, reason = "what utoipa makes of IntoParams qualifies its types")]
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
 use http::{HeaderValue, header};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::json;
-use super::problem::Problem;
-use super::same_origin::same_origin;
-use crate::model::Notification;
+use super::problem::{Problem, ProblemDocument, Refused};
+use super::typed;
+use crate::model::{Notification, NotificationReason, Severity};
 use crate::notify::Notifier;
 use crate::storage::{AttemptRow, DeliveryFilter, DeliveryRow};
 
@@ -25,24 +25,18 @@ const LIMIT_MAX: i64 = 1_000;
 /// Longest range, in hours: what the retention holds.
 const HOURS_MAX: f64 = 2_160.0;
 
-/// The routes.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(notifier: &Arc<Notifier>) -> Router<S> {
-    Router::new()
-        .route("/api/deliveries", get(list))
-        .route("/api/deliveries/{id}", get(find))
-        .route("/api/deliveries/{id}/resend", post(resend))
-        .layer(from_fn(same_origin))
-        .with_state(Arc::clone(notifier))
-}
-
 /// Query of `GET /api/deliveries`.
-#[derive(Clone, Deserialize)]
-struct Listed {
+#[derive(Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Listed {
     receiver: Option<String>,
+    /// queued, sent or dead.
     state: Option<String>,
+    /// Of an alert.
     fingerprint: Option<String>,
     hours: Option<String>,
     limit: Option<String>,
+    /// One that an answer's `Link` gave.
     cursor: Option<String>,
 }
 
@@ -98,47 +92,92 @@ fn url_query() -> reqwest::Url {
     reqwest::Url::parse("http://localhost/api/deliveries").expect("the path is constant")
 }
 
-fn view((row, attempts): &(DeliveryRow, Vec<AttemptRow>)) -> Value {
-    let told = serde_json::from_value::<Notification>(row.notification.clone()).ok();
-    let fingerprints =
-        |told: &Notification| told.alerts.iter().map(|alert| alert.fingerprint.clone()).collect::<Vec<_>>();
-    let queued = row.state == "queued";
-    let attempt = |attempt: &AttemptRow| {
-        json!({
-            "number": attempt.number,
-            "beganAt": attempt.began_at,
-            "endedAt": attempt.ended_at,
-            "outcome": attempt.outcome,
-            "status": attempt.status,
-            "detail": attempt.detail,
-        })
-    };
-    json!({
-        "id": row.id,
-        "notificationId": row.notification_id,
-        "receiver": row.receiver_id,
-        "reason": told.as_ref().map(|told| told.reason.as_str()),
-        "severity": told.as_ref().map(Notification::severity),
-        "groupKey": row.group_key,
-        "groupLabels": told.as_ref().map(|told| &told.group_labels),
-        "alerts": told.as_ref().map(fingerprints).unwrap_or_default(),
-        "state": row.state,
-        "attempts": row.attempts,
-        "createdAt": row.created_at,
-        "endedAt": row.ended_at,
-        "nextAttemptAt": queued.then_some(row.next_attempt_at),
-        "log": attempts.iter().map(attempt).collect::<Vec<_>>(),
-    })
+/// One try to deliver.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AttemptView {
+    number: i32,
+    began_at: DateTime<Utc>,
+    ended_at: DateTime<Utc>,
+    /// sent, retry or refused.
+    outcome: String,
+    /// HTTP or SMTP status, where there was one.
+    status: Option<i32>,
+    detail: String,
+}
+
+impl From<&AttemptRow> for AttemptView {
+    fn from(row: &AttemptRow) -> Self {
+        let AttemptRow { number, began_at, ended_at, outcome, status, detail, .. } = row.clone();
+        Self { number, began_at, ended_at, outcome, status, detail }
+    }
+}
+
+/// A notification to a receiver, and its attempts.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeliveryView {
+    id: String,
+    notification_id: String,
+    receiver: String,
+    reason: Option<NotificationReason>,
+    severity: Option<Severity>,
+    group_key: String,
+    group_labels: Option<BTreeMap<String, String>>,
+    /// Fingerprints.
+    alerts: Vec<String>,
+    /// queued, sent or dead.
+    state: String,
+    attempts: i32,
+    created_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
+    next_attempt_at: Option<DateTime<Utc>>,
+    log: Vec<AttemptView>,
+}
+
+impl From<&(DeliveryRow, Vec<AttemptRow>)> for DeliveryView {
+    fn from((row, attempts): &(DeliveryRow, Vec<AttemptRow>)) -> Self {
+        let told = serde_json::from_value::<Notification>(row.notification.clone()).ok();
+        let fingerprints = |told: &Notification| told.alerts.iter().map(|alert| alert.fingerprint.clone()).collect();
+        Self {
+            id: row.id.to_string(),
+            notification_id: row.notification_id.clone(),
+            receiver: row.receiver_id.clone(),
+            reason: told.as_ref().map(|told| told.reason),
+            severity: told.as_ref().map(Notification::severity),
+            group_key: row.group_key.clone(),
+            group_labels: told.as_ref().map(|told| told.group_labels.clone()),
+            alerts: told.as_ref().map(fingerprints).unwrap_or_default(),
+            state: row.state.clone(),
+            attempts: row.attempts,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+            next_attempt_at: (row.state == "queued").then_some(row.next_attempt_at),
+            log: attempts.iter().map(AttemptView::from).collect(),
+        }
+    }
 }
 
 fn id(text: &str) -> Result<i64, Problem> {
     text.parse().map_err(|_| Problem::not_found(format!("there is no delivery {text:?}")))
 }
 
-async fn list(State(notifier): State<Arc<Notifier>>, Query(listed): Query<Listed>) -> Result<Response, Problem> {
+/// Deliveries, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/deliveries",
+    operation_id = "listDeliveries",
+    tag = "deliveries",
+    params(Listed),
+    responses((status = 200, body = Vec<DeliveryView>), Refused)
+)]
+pub(super) async fn list(
+    State(notifier): State<Arc<Notifier>>,
+    Query(listed): Query<Listed>,
+) -> Result<Response, Problem> {
     let filter = listed.filter()?;
     let page = notifier.deliveries(&filter).await?;
-    let mut response = json(&page.iter().map(view).collect());
+    let mut response = typed(&page.iter().map(DeliveryView::from).collect::<Vec<_>>());
     let last = page.last().filter(|_| i64::try_from(page.len()) == Ok(filter.limit));
     if let Some((last, _)) = last
         && let Ok(link) = HeaderValue::from_str(&format!("<{}>; rel=\"next\"", listed.next(last.id)))
@@ -148,10 +187,31 @@ async fn list(State(notifier): State<Arc<Notifier>>, Query(listed): Query<Listed
     Ok(response)
 }
 
-async fn find(State(notifier): State<Arc<Notifier>>, Path(text): Path<String>) -> Result<Response, Problem> {
-    Ok(json(&view(&notifier.delivery(id(&text)?).await?)))
+/// One delivery with its attempts.
+#[utoipa::path(
+    get,
+    path = "/api/deliveries/{id}",
+    operation_id = "getDelivery",
+    tag = "deliveries",
+    params(("id" = String, Path)),
+    responses((status = 200, body = DeliveryView), (status = 404, body = ProblemDocument))
+)]
+pub(super) async fn find(State(notifier): State<Arc<Notifier>>, Path(text): Path<String>) -> Result<Response, Problem> {
+    Ok(typed(&DeliveryView::from(&notifier.delivery(id(&text)?).await?)))
 }
 
-async fn resend(State(notifier): State<Arc<Notifier>>, Path(text): Path<String>) -> Result<Response, Problem> {
-    Ok(json(&view(&notifier.resend(id(&text)?).await?)))
+/// Delivers it once more.
+#[utoipa::path(
+    post,
+    path = "/api/deliveries/{id}/resend",
+    operation_id = "resendDelivery",
+    tag = "deliveries",
+    params(("id" = String, Path)),
+    responses((status = 200, body = DeliveryView), Refused)
+)]
+pub(super) async fn resend(
+    State(notifier): State<Arc<Notifier>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(typed(&DeliveryView::from(&notifier.resend(id(&text)?).await?)))
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: Prometheus documentation, "HTTP API", "Querying exemplars".
 
+#![expect(unused_qualifications, reason = "what utoipa makes of IntoParams qualifies its types")]
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -11,9 +13,10 @@ use axum::response::Response;
 use chrono::Utc;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::query::{failure, labels, text, time};
-use super::{State, json};
+use super::{State, typed};
 use crate::model::Exemplar;
 use crate::query::{QueryError, SeriesExemplars};
 
@@ -21,23 +24,33 @@ use crate::query::{QueryError, SeriesExemplars};
 const SPAN_MS: i64 = 3_600_000;
 
 /// Parameters of an exemplar query.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+#[schema(as = Exemplars)]
 pub(super) struct Parameters {
+    /// PromQL; its selectors count.
     query: String,
+    /// Unix seconds or RFC 3339; an hour before the end by default.
     start: Option<String>,
+    /// Unix seconds or RFC 3339; now by default.
     end: Option<String>,
 }
 
-/// `GET /prometheus/api/v1/query_exemplars`.
-pub(super) async fn get(
+/// The exemplars of a query's series, as Prometheus answers them.
+#[utoipa::path(get, path = "/prometheus/api/v1/query_exemplars", operation_id = "queryExemplars", tag = "prometheus", params(Parameters), responses((status = 200, body = Value)))]
+pub(super) async fn exemplars(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<Parameters>,
 ) -> Response {
     answer(&state, query).await
 }
 
-/// `POST /prometheus/api/v1/query_exemplars`.
-pub(super) async fn post(extract::State(state): extract::State<Arc<State>>, Form(query): Form<Parameters>) -> Response {
+/// The same with a form as body.
+#[utoipa::path(post, path = "/prometheus/api/v1/query_exemplars", operation_id = "queryExemplarsByForm", tag = "prometheus", request_body(content = Parameters, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
+pub(super) async fn exemplars_form(
+    extract::State(state): extract::State<Arc<State>>,
+    Form(query): Form<Parameters>,
+) -> Response {
     answer(&state, query).await
 }
 
@@ -61,7 +74,7 @@ async fn answer(state: &State, query: Parameters) -> Response {
             if let Some(body) = body.as_object_mut().filter(|_| left_out) {
                 body.insert("warnings".to_owned(), json!(["only the exemplars of the greatest values are shown"]));
             }
-            json(&body)
+            typed(&body)
         }
     }
 }

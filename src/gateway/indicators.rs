@@ -1,15 +1,18 @@
 //! The indicators: now, and over time.
 
+#![expect(unused_qualifications, reason = "what utoipa makes of IntoParams qualifies its types")]
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{self, Query};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
-use super::{State, json};
+use super::{State, typed};
 use crate::model::TimeMs;
 use crate::query::{Answer, AnswerValue, INDICATORS, Indicator, QueryError, Sample, indicator};
 
@@ -25,17 +28,55 @@ fn iso(ms: TimeMs) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
 }
 
-fn number(value: f64) -> Value {
-    serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number)
+/// An indicator's value.
+#[derive(Serialize, ToSchema)]
+struct IndicatorView {
+    /// Null where nothing measures it.
+    value: Option<f64>,
+    unit: &'static str,
+    at: DateTime<Utc>,
+    /// What it tells.
+    description: &'static str,
+}
+
+/// Every indicator now.
+#[derive(Serialize, ToSchema)]
+struct CurrentView {
+    at: DateTime<Utc>,
+    service: Option<String>,
+    #[schema(value_type = BTreeMap<String, IndicatorView>)]
+    metrics: BTreeMap<&'static str, IndicatorView>,
+}
+
+/// An indicator over time.
+#[derive(Serialize, ToSchema)]
+struct PointsView {
+    unit: &'static str,
+    /// `[milliseconds, value]`.
+    #[schema(value_type = Vec<Vec<f64>>)]
+    points: Vec<(TimeMs, f64)>,
+}
+
+/// Indicators over time.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct HistoryView {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    step_seconds: f64,
+    #[schema(value_type = BTreeMap<String, PointsView>)]
+    metrics: BTreeMap<&'static str, PointsView>,
 }
 
 /// Query of `GET /api/metrics/current`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct CurrentQuery {
     service: Option<String>,
 }
 
-/// `GET /api/metrics/current`.
+/// Every indicator's value now.
+#[utoipa::path(get, path = "/api/metrics/current", operation_id = "getCurrentMetrics", tag = "metrics", params(CurrentQuery), responses((status = 200, body = CurrentView)))]
 pub(super) async fn current(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<CurrentQuery>,
@@ -43,14 +84,14 @@ pub(super) async fn current(
     let at = Utc::now().timestamp_millis();
     let service = query.service.as_deref();
     let values = current_values(&state, at, service).await?;
-    let metrics: serde_json::Map<String, Value> = values
-        .into_iter()
-        .map(|(indicator, value)| {
-            let view = json!({ "value": value.map_or(Value::Null, number), "unit": indicator.unit, "at": iso(at) });
-            (indicator.name.to_owned(), view)
-        })
-        .collect();
-    Ok(json(&json!({ "at": iso(at), "service": service, "metrics": metrics })))
+    let view = |indicator: &Indicator, value| IndicatorView {
+        value,
+        unit: indicator.unit,
+        at: iso(at),
+        description: indicator.description,
+    };
+    let metrics = values.into_iter().map(|(indicator, value)| (indicator.name, view(indicator, value))).collect();
+    Ok(typed(&CurrentView { at: iso(at), service: query.service, metrics }))
 }
 
 /// Every indicator's value at `at`, where it has one.
@@ -66,7 +107,8 @@ pub(super) async fn current_values(
 }
 
 /// Query of `GET /api/metrics/history`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
     hours: Option<String>,
     step: Option<String>,
@@ -99,7 +141,8 @@ impl HistoryQuery {
     }
 }
 
-/// `GET /api/metrics/history?hours=24`.
+/// Indicators over the last hours.
+#[utoipa::path(get, path = "/api/metrics/history", operation_id = "getMetricsHistory", tag = "metrics", params(HistoryQuery), responses((status = 200, body = HistoryView)))]
 pub(super) async fn history(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<HistoryQuery>,
@@ -115,19 +158,16 @@ pub(super) async fn history(
         })?],
     };
     let start = (end - span) / step * step;
-    let mut metrics = serde_json::Map::new();
+    let mut metrics = BTreeMap::new();
     let names: Vec<&str> = wanted.iter().map(|indicator| indicator.name).collect();
     let answers = state.engine.ranges(&names, (start, end), step, query.service.as_deref()).await?;
     for (indicator, answer) in wanted.into_iter().zip(answers) {
         let AnswerValue::Vector(columns) = &answer.value else { continue };
         let samples = columns.first().map(|column| column.samples.as_slice()).unwrap_or_default();
-        let points: Vec<Value> = answer
-            .times
-            .iter()
-            .zip(samples)
-            .filter_map(|(at, sample)| Some(json!([at, number(Sample::float(sample)?)])))
-            .collect();
-        metrics.insert(indicator.name.to_owned(), json!({ "unit": indicator.unit, "points": points }));
+        let finite = |sample| Sample::float(sample).filter(|value| value.is_finite());
+        let points = answer.times.iter().zip(samples).filter_map(|(at, sample)| Some((*at, finite(sample)?))).collect();
+        metrics.insert(indicator.name, PointsView { unit: indicator.unit, points });
     }
-    Ok(json(&json!({ "from": iso(start), "to": iso(end), "stepSeconds": step as f64 / 1000.0, "metrics": metrics })))
+    let step_seconds = step as f64 / 1000.0;
+    Ok(typed(&HistoryView { from: iso(start), to: iso(end), step_seconds, metrics }))
 }

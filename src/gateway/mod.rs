@@ -1,16 +1,20 @@
-//! The axum gateway: JSON API, probes, `/metrics`, and the page at `/`.
+//! The axum gateway: JSON API, probes, `/metrics`, `/ws`, and the embedded dashboard.
 //!
 //! Layer 7. One file a resource; a handler reads its query, asks the engine or ingest, and answers JSON in camelCase.
 //! Errors are problem documents (RFC 9457). Nothing here evaluates or stores.
 
 mod alerts;
+mod assets;
 mod backtest;
 mod body;
+mod catalog;
 mod deliveries;
 mod exemplars;
 mod health;
 mod indicators;
 mod ledger;
+mod live;
+mod openapi;
 mod page;
 mod problem;
 mod query;
@@ -22,16 +26,19 @@ mod silences;
 mod slos;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::alerting::Alerting;
 use crate::ingest::Ingest;
@@ -40,7 +47,11 @@ use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
+use live::Live;
 use problem::Problem;
+
+/// Largest body.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What the gateway may tell of the server.
 #[derive(Clone, Debug)]
@@ -57,18 +68,43 @@ pub struct Facts {
     pub private_servers: Vec<(&'static str, u32)>,
     /// Width of the windows.
     pub window: Width,
+    /// Where browsers find the dashboard when a proxy stands before it.
+    pub public_url: Option<String>,
     /// When this process started.
     pub started: DateTime<Utc>,
 }
 
+/// What the gateway shows.
+pub struct Shown {
+    /// What is measured.
+    pub streams: Arc<Streams>,
+    /// What is sent.
+    pub ingest: Arc<Ingest>,
+    /// How it is read.
+    pub engine: Arc<Engine>,
+    /// What we tell of ourselves.
+    pub telemetry: Arc<Telemetry>,
+    /// Rules and alerts.
+    pub alerting: Arc<Alerting>,
+    /// Receivers and deliveries.
+    pub notifier: Arc<Notifier>,
+    /// The rest.
+    pub facts: Facts,
+}
+
 /// What every handler may use.
 pub(crate) struct State {
-    pub(crate) streams: Arc<Streams>,
-    pub(crate) ingest: Arc<Ingest>,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) facts: Facts,
+    shown: Shown,
+    live: Live,
     ready: AtomicBool,
+}
+
+impl Deref for State {
+    type Target = Shown;
+
+    fn deref(&self) -> &Shown {
+        &self.shown
+    }
 }
 
 /// The gateway.
@@ -77,14 +113,10 @@ pub struct Gateway(Arc<State>);
 impl Gateway {
     /// Not ready yet.
     #[must_use]
-    pub fn new(
-        streams: Arc<Streams>,
-        ingest: Arc<Ingest>,
-        engine: Arc<Engine>,
-        telemetry: Arc<Telemetry>,
-        facts: Facts,
-    ) -> Self {
-        Self(Arc::new(State { streams, ingest, engine, telemetry, facts, ready: AtomicBool::new(false) }))
+    pub fn new(shown: Shown) -> Self {
+        let live = Live::new();
+        shown.telemetry.register(|registry| live.register(registry));
+        Self(Arc::new(State { shown, live, ready: AtomicBool::new(false) }))
     }
 
     /// What it may tell.
@@ -98,40 +130,37 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// The routes; `notifier` has the receivers, `alerting` rules and alerts.
-    pub fn router(&self, notifier: &Arc<Notifier>, alerting: &Arc<Alerting>) -> Router {
+    /// Keeps what is shown live up to date until cancelled.
+    pub fn drive_live(&self, cancel: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        live::drive(Arc::clone(&self.0), cancel)
+    }
+
+    /// Ends every socket, so that a drain need not wait for them.
+    pub fn close_live(&self) {
+        self.0.live.close();
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
         Router::new()
-            .route("/", get(page::index))
-            .route("/health", get(health::health))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(health::metrics))
-            .route("/api/metrics/current", get(indicators::current))
-            .route("/api/metrics/history", get(indicators::history))
-            .route("/api/services", get(ledger::services))
-            .route("/api/ingest/ledger", get(ledger::ledger))
-            .route("/api/system/info", get(health::system_info))
-            .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
-            .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
-            .merge(receivers::routes(notifier))
-            .merge(deliveries::routes(notifier))
-            .merge(alerts::routes(alerting))
-            .merge(rules::routes(alerting))
-            .merge(silences::routes(alerting))
-            .merge(routing::routes(alerting))
-            .merge(slos::routes(alerting))
-            .route("/prometheus/api/v1/query_exemplars", get(exemplars::get).post(exemplars::post))
-            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .route("/ws", get(live::upgrade))
+            .merge(openapi::router(&self.0))
+            .fallback(assets::fallback)
             .method_not_allowed_fallback(|| async {
                 Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")
             })
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn(security_headers))
             .with_state(Arc::clone(&self.0))
     }
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+     font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types 'none'";
 
 async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -146,8 +175,11 @@ async fn security_headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// JSON that is not to be kept.
-fn json(value: &serde_json::Value) -> Response {
-    ([(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")], value.to_string())
-        .into_response()
+/// A view as JSON that is not to be kept.
+fn typed(value: &impl Serialize) -> Response {
+    let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
+    match serde_json::to_string(value) {
+        Ok(text) => (headers, text).into_response(),
+        Err(error) => Problem::of(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).into_response(),
+    }
 }

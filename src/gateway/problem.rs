@@ -2,10 +2,46 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::alerting::AlertingError;
 use crate::notify::NotifyError;
 use crate::query::QueryError;
+
+/// An error as it is written.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemDocument {
+    /// Names the kind of problem.
+    #[serde(rename = "type")]
+    kind: String,
+    title: Option<&'static str>,
+    status: u16,
+    /// The kind, in one word.
+    code: &'static str,
+    /// What is wrong, with the limit where there is one.
+    detail: String,
+    /// The parameter or member at fault.
+    field: Option<String>,
+}
+
+/// How a change is refused, for the description of the API.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what Problem writes")]
+pub(super) enum Refused {
+    /// A field is not as it must be.
+    #[response(status = 400)]
+    Invalid(ProblemDocument),
+    /// There is no such thing.
+    #[response(status = 404)]
+    Absent(ProblemDocument),
+    /// Somebody else was first: the revision is not the newest, or the name is taken.
+    #[response(status = 409)]
+    Conflict(ProblemDocument),
+    /// It cannot be done as things stand.
+    #[response(status = 422)]
+    Impossible(ProblemDocument),
+}
 
 /// An error as a client reads it.
 #[derive(Debug)]
@@ -71,16 +107,16 @@ impl From<NotifyError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({
-            "type": format!("/problems/{}", self.code),
-            "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-            "field": self.field,
-        });
-        let mut response =
-            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        let document = ProblemDocument {
+            kind: format!("/problems/{}", self.code),
+            title: self.status.canonical_reason(),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: self.detail,
+            field: self.field,
+        };
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }

@@ -2,6 +2,8 @@
 //!
 //! Source: Prometheus documentation, "HTTP API".
 
+#![expect(unused_qualifications, reason = "what utoipa makes of IntoParams qualifies its types")]
+
 use std::sync::Arc;
 
 use axum::Form;
@@ -11,29 +13,39 @@ use chrono::{DateTime, Utc};
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{State, json};
+use super::{State, typed};
 use crate::error::ErrorCode;
 use crate::model::{Labels, TimeMs};
 use crate::query::{Answer, AnswerValue, Column, QueryError, Sample};
 
 /// Parameters of an instant query.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Instant {
+    /// PromQL.
     query: String,
+    /// Unix seconds or RFC 3339; now by default.
     time: Option<String>,
 }
 
 /// Parameters of a range query.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Range {
+    /// PromQL.
     query: String,
+    /// Unix seconds or RFC 3339.
     start: String,
+    /// Unix seconds or RFC 3339.
     end: String,
+    /// Seconds or a duration.
     step: String,
 }
 
-/// `GET /prometheus/api/v1/query`.
+/// The value of a PromQL expression at an instant, as Prometheus answers it.
+#[utoipa::path(get, path = "/prometheus/api/v1/query", operation_id = "query", tag = "prometheus", params(Instant), responses((status = 200, body = Value)))]
 pub(super) async fn instant(
     extract::State(state): extract::State<Arc<State>>,
     Query(query): Query<Instant>,
@@ -41,7 +53,8 @@ pub(super) async fn instant(
     answer_instant(&state, query).await
 }
 
-/// `POST /prometheus/api/v1/query`.
+/// The same with a form as body.
+#[utoipa::path(post, path = "/prometheus/api/v1/query", operation_id = "queryByForm", tag = "prometheus", request_body(content = Instant, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
 pub(super) async fn instant_form(
     extract::State(state): extract::State<Arc<State>>,
     Form(query): Form<Instant>,
@@ -49,12 +62,14 @@ pub(super) async fn instant_form(
     answer_instant(&state, query).await
 }
 
-/// `GET /prometheus/api/v1/query_range`.
+/// The values of a PromQL expression over a range, as Prometheus answers them.
+#[utoipa::path(get, path = "/prometheus/api/v1/query_range", operation_id = "queryRange", tag = "prometheus", params(Range), responses((status = 200, body = Value)))]
 pub(super) async fn range(extract::State(state): extract::State<Arc<State>>, Query(query): Query<Range>) -> Response {
     answer_range(&state, query).await
 }
 
-/// `POST /prometheus/api/v1/query_range`.
+/// The same with a form as body.
+#[utoipa::path(post, path = "/prometheus/api/v1/query_range", operation_id = "queryRangeByForm", tag = "prometheus", request_body(content = Range, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value)))]
 pub(super) async fn range_form(
     extract::State(state): extract::State<Arc<State>>,
     Form(query): Form<Range>,
@@ -116,7 +131,7 @@ fn success(data: &Value, answer: &Answer) -> Response {
             body.insert(key.to_owned(), json!(notes));
         }
     }
-    json(&body)
+    typed(&body)
 }
 
 pub(super) fn failure(error: &QueryError) -> Response {
@@ -127,7 +142,7 @@ pub(super) fn failure(error: &QueryError) -> Response {
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
     };
-    let body = json(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }));
+    let body = typed(&json!({ "status": "error", "errorType": kind, "error": error.to_string() }));
     let mut response = (status, body).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));

@@ -3,43 +3,51 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::body::{Body, read, revised, seen_revision};
-use super::json as answer;
-use super::problem::Problem;
-use crate::alerting::Alerting;
+use super::problem::{Problem, Refused};
+use super::typed;
+use crate::alerting::{Alerting, RouteAnswer};
 use crate::model::{Inhibition, Route};
 
-/// The routes.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(alerting: &Arc<Alerting>) -> Router<S> {
-    Router::new()
-        .route("/api/routes", get(tree).put(replace_tree))
-        .route("/api/routes/test", post(test))
-        .route("/api/inhibitions", get(inhibitions).put(replace_inhibitions))
-        .with_state(Arc::clone(alerting))
+/// The routing tree.
+#[derive(Serialize, ToSchema)]
+struct TreeView {
+    #[serde(flatten)]
+    tree: Route,
+    /// Grows by one at each accepted change.
+    revision: i64,
 }
 
-fn tree_view(tree: &Route, revision: i64) -> Response {
-    let mut view = serde_json::to_value(tree).unwrap_or_default();
-    if let Some(view) = view.as_object_mut() {
-        view.insert("revision".to_owned(), Value::from(revision));
-    }
-    revised(StatusCode::OK, revision, &view)
-}
-
-async fn tree(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
+/// The routing tree: who gets what.
+#[utoipa::path(
+    get,
+    path = "/api/routes",
+    operation_id = "getRoutes",
+    tag = "routes",
+    responses((status = 200, body = TreeView))
+)]
+pub(super) async fn tree(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
     let (tree, revision) = alerting.routes().await?;
-    Ok(tree_view(&tree, revision))
+    Ok(revised(StatusCode::OK, revision, &TreeView { tree, revision }))
 }
 
-async fn replace_tree(
+/// Replaces the routing tree.
+#[utoipa::path(
+    put,
+    path = "/api/routes",
+    operation_id = "replaceRoutes",
+    tag = "routes",
+    request_body = Route,
+    responses((status = 200, body = TreeView), Refused)
+)]
+pub(super) async fn replace_tree(
     State(alerting): State<Arc<Alerting>>,
     headers: HeaderMap,
     Body(mut body): Body<Map<String, Value>>,
@@ -51,23 +59,51 @@ async fn replace_tree(
 }
 
 /// Labels of an alert.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Test {
+pub(super) struct TestLabels {
     labels: BTreeMap<String, String>,
 }
 
-async fn test(State(alerting): State<Arc<Alerting>>, Body(test): Body<Test>) -> Result<Response, Problem> {
-    let found = alerting.test_routes(&test.labels).await?;
-    Ok(answer(&json!({ "receivers": found.receivers, "path": found.path })))
+/// Where an alert with some labels would go.
+#[utoipa::path(
+    post,
+    path = "/api/routes/test",
+    operation_id = "testRoutes",
+    tag = "routes",
+    request_body = TestLabels,
+    responses((status = 200, body = RouteAnswer), Refused)
+)]
+pub(super) async fn test(
+    State(alerting): State<Arc<Alerting>>,
+    Body(test): Body<TestLabels>,
+) -> Result<Response, Problem> {
+    Ok(typed(&alerting.test_routes(&test.labels).await?))
 }
 
-async fn inhibitions(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
+/// Which alerts explain which others.
+#[utoipa::path(
+    get,
+    path = "/api/inhibitions",
+    operation_id = "listInhibitions",
+    tag = "routes",
+    responses((status = 200, body = Vec<Inhibition>))
+)]
+pub(super) async fn inhibitions(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
     let (inhibitions, revision) = alerting.inhibitions().await?;
-    Ok(revised(StatusCode::OK, revision, &serde_json::to_value(inhibitions).unwrap_or_default()))
+    Ok(revised(StatusCode::OK, revision, &inhibitions))
 }
 
-async fn replace_inhibitions(
+/// Replaces what explains what.
+#[utoipa::path(
+    put,
+    path = "/api/inhibitions",
+    operation_id = "replaceInhibitions",
+    tag = "routes",
+    request_body = Vec<Inhibition>,
+    responses((status = 200, body = Vec<Inhibition>), Refused)
+)]
+pub(super) async fn replace_inhibitions(
     State(alerting): State<Arc<Alerting>>,
     headers: HeaderMap,
     Body(new): Body<Vec<Inhibition>>,

@@ -2,67 +2,120 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::body::{Body, WriteQuery, expected, read, revised};
-use super::json as answer;
-use super::problem::Problem;
-use crate::alerting::{Alerting, RuleStatus};
-use crate::model::{Rule, RuleOrigin};
+use super::problem::{Problem, ProblemDocument, Refused};
+use super::typed;
+use crate::alerting::{Alerting, RuleRevision, RuleStatus};
+use crate::model::{Rule, RuleHealth, RuleOrigin};
 use crate::storage::Expected;
 
 /// What a rule's answer has beside what was written; taken off a body that was read and sent back.
 pub(super) const READ_ONLY: &[&str] = &["revision", "origin", "createdAt", "updatedAt", "health", "alerts"];
 
-/// The routes.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(alerting: &Arc<Alerting>) -> Router<S> {
-    Router::new()
-        .route("/api/alerts/rules", get(list).post(create))
-        .route("/api/alerts/rules/{rule}", get(one).put(replace).delete(delete))
-        .route("/api/alerts/rules/{rule}/revisions", get(revisions))
-        .route("/api/alerts/rules/{rule}/revert", post(revert))
-        .route("/api/alerts/rules/{rule}/test", post(test))
-        .route("/api/alerts/rules/{rule}/backtest", post(super::backtest::backtest))
-        .route("/api/alerts/explain", get(super::backtest::explain))
-        .with_state(Arc::clone(alerting))
+/// How the evaluation of a rule fares.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct HealthOfRule {
+    #[schema(value_type = RuleHealth)]
+    state: String,
+    last_evaluation_at: Option<DateTime<Utc>>,
+    duration_seconds: f64,
+    /// What is wrong.
+    error: Option<String>,
 }
 
-fn view(status: &RuleStatus) -> Value {
-    let stored = &status.stored;
-    let mut view = serde_json::to_value(&stored.rule).unwrap_or_default();
-    let more = json!({
-        "revision": stored.revision,
-        "origin": stored.origin,
-        "createdAt": stored.created_at,
-        "updatedAt": stored.updated_at,
-        "health": {
-            "state": status.health,
-            "lastEvaluationAt": status.evaluated_at,
-            "durationSeconds": status.duration_seconds,
-            "error": status.error,
-        },
-        "alerts": { "pending": status.pending, "firing": status.firing },
-    });
-    if let (Some(view), Value::Object(more)) = (view.as_object_mut(), more) {
-        view.extend(more);
+/// How many alerts a rule has open.
+#[derive(Serialize, ToSchema)]
+struct OpenAlerts {
+    pending: i64,
+    firing: i64,
+}
+
+/// A rule as it was written, and how it fares.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RuleView {
+    #[serde(flatten)]
+    rule: Rule,
+    /// Grows by one at each accepted change.
+    revision: i64,
+    origin: RuleOrigin,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    health: HealthOfRule,
+    alerts: OpenAlerts,
+}
+
+impl From<RuleStatus> for RuleView {
+    fn from(status: RuleStatus) -> Self {
+        let stored = status.stored;
+        Self {
+            rule: stored.rule,
+            revision: stored.revision,
+            origin: stored.origin,
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            health: HealthOfRule {
+                state: status.health,
+                last_evaluation_at: status.evaluated_at,
+                duration_seconds: status.duration_seconds,
+                error: status.error,
+            },
+            alerts: OpenAlerts { pending: status.pending, firing: status.firing },
+        }
     }
-    view
 }
 
-async fn list(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
+/// One revision of a rule.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RuleRevisionView {
+    revision: i64,
+    rule: Rule,
+    #[schema(value_type = RuleOrigin)]
+    origin: String,
+    /// It was the end of the rule.
+    deleted: bool,
+    created_at: DateTime<Utc>,
+}
+
+impl From<RuleRevision> for RuleRevisionView {
+    fn from(of: RuleRevision) -> Self {
+        let RuleRevision { revision, rule, origin, deleted, created_at } = of;
+        Self { revision, rule, origin, deleted, created_at }
+    }
+}
+
+fn answer(status: StatusCode, rule: RuleStatus) -> Response {
+    revised(status, rule.stored.revision, &RuleView::from(rule))
+}
+
+/// Every rule, by id.
+#[utoipa::path(get, path = "/api/alerts/rules", operation_id = "listRules", tag = "rules", responses((status = 200, body = Vec<RuleView>)))]
+pub(super) async fn list(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
     let rules = alerting.rules().await?;
-    Ok(answer(&rules.iter().map(view).collect()))
+    Ok(typed(&rules.into_iter().map(RuleView::from).collect::<Vec<_>>()))
 }
 
-async fn one(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let status = alerting.rule(&id).await?;
-    Ok(revised(StatusCode::OK, status.stored.revision, &view(&status)))
+/// One rule; its revision is the `ETag`.
+#[utoipa::path(
+    get,
+    path = "/api/alerts/rules/{rule}",
+    operation_id = "getRule",
+    tag = "rules",
+    params(("rule" = String, Path, description = "the rule's id")),
+    responses((status = 200, body = RuleView), (status = 404, body = ProblemDocument))
+)]
+pub(super) async fn one(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(answer(StatusCode::OK, alerting.rule(&id).await?))
 }
 
 /// The fields that are written, the revision that was seen, and `origin: file` when a file says so.
@@ -73,7 +126,17 @@ fn written(mut body: Map<String, Value>) -> (Map<String, Value>, Option<i64>, Ru
     (body, revision, if from_file { RuleOrigin::File } else { RuleOrigin::Api })
 }
 
-async fn create(
+/// Makes a rule; with `dryRun` it is only checked.
+#[utoipa::path(
+    post,
+    path = "/api/alerts/rules",
+    operation_id = "createRule",
+    tag = "rules",
+    params(WriteQuery),
+    request_body = Rule,
+    responses((status = 201, body = RuleView), (status = 200, description = "checked", body = Rule), Refused)
+)]
+pub(super) async fn create(
     State(alerting): State<Arc<Alerting>>,
     Query(query): Query<WriteQuery>,
     Body(body): Body<Map<String, Value>>,
@@ -82,14 +145,22 @@ async fn create(
     let rule: Rule = read(Value::Object(body))?;
     if query.dry_run {
         alerting.check_rule(&rule)?;
-        return Ok(answer(&serde_json::to_value(&rule).unwrap_or_default()));
+        return Ok(typed(&rule));
     }
-    let status = alerting.put_rule(&rule, origin, Expected::Absent).await?;
-    Ok(revised(StatusCode::CREATED, status.stored.revision, &view(&status)))
+    Ok(answer(StatusCode::CREATED, alerting.put_rule(&rule, origin, Expected::Absent).await?))
 }
 
 /// Replaces a rule; a body without `condition` changes only the fields that it has.
-async fn replace(
+#[utoipa::path(
+    put,
+    path = "/api/alerts/rules/{rule}",
+    operation_id = "replaceRule",
+    tag = "rules",
+    params(("rule" = String, Path, description = "the rule's id"), WriteQuery),
+    request_body = Rule,
+    responses((status = 200, body = RuleView), Refused)
+)]
+pub(super) async fn replace(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
     Query(query): Query<WriteQuery>,
@@ -121,13 +192,21 @@ async fn replace(
     }
     if query.dry_run {
         alerting.check_rule(&rule)?;
-        return Ok(answer(&serde_json::to_value(&rule).unwrap_or_default()));
+        return Ok(typed(&rule));
     }
-    let status = alerting.put_rule(&rule, origin, expected).await?;
-    Ok(revised(StatusCode::OK, status.stored.revision, &view(&status)))
+    Ok(answer(StatusCode::OK, alerting.put_rule(&rule, origin, expected).await?))
 }
 
-async fn delete(
+/// Ends a rule; its revisions stay.
+#[utoipa::path(
+    delete,
+    path = "/api/alerts/rules/{rule}",
+    operation_id = "deleteRule",
+    tag = "rules",
+    params(("rule" = String, Path, description = "the rule's id"), WriteQuery),
+    responses((status = 204), Refused)
+)]
+pub(super) async fn delete(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
     Query(query): Query<WriteQuery>,
@@ -141,28 +220,41 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn revisions(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
+/// Every revision of a rule.
+#[utoipa::path(
+    get,
+    path = "/api/alerts/rules/{rule}/revisions",
+    operation_id = "listRuleRevisions",
+    tag = "rules",
+    params(("rule" = String, Path, description = "the rule's id")),
+    responses((status = 200, body = Vec<RuleRevisionView>), (status = 404, body = ProblemDocument))
+)]
+pub(super) async fn revisions(
+    State(alerting): State<Arc<Alerting>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let revisions = alerting.rule_revisions(&id).await?;
-    let view = |revision: &crate::alerting::RuleRevision| {
-        json!({
-            "revision": revision.revision,
-            "rule": revision.rule,
-            "origin": revision.origin,
-            "deleted": revision.deleted,
-            "createdAt": revision.created_at,
-        })
-    };
-    Ok(answer(&revisions.iter().map(view).collect()))
+    Ok(typed(&revisions.into_iter().map(RuleRevisionView::from).collect::<Vec<_>>()))
 }
 
 /// Which revision is to be the newest again.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Revert {
+pub(super) struct Revert {
     revision: i64,
 }
 
-async fn revert(
+/// Makes an old revision the newest again.
+#[utoipa::path(
+    post,
+    path = "/api/alerts/rules/{rule}/revert",
+    operation_id = "revertRule",
+    tag = "rules",
+    params(("rule" = String, Path, description = "the rule's id")),
+    request_body = Revert,
+    responses((status = 200, body = RuleView), Refused)
+)]
+pub(super) async fn revert(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
     headers: HeaderMap,
@@ -173,24 +265,39 @@ async fn revert(
         Expected::Present => Expected::Anything,
         other => other,
     };
-    let status = alerting.revert_rule(&id, revert.revision, expected).await?;
-    Ok(revised(StatusCode::OK, status.stored.revision, &view(&status)))
+    Ok(answer(StatusCode::OK, alerting.revert_rule(&id, revert.revision, expected).await?))
 }
 
 /// Who wants to see it.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TestFire {
+pub(super) struct TestFire {
     #[serde(default)]
     by: String,
 }
 
-async fn test(
+/// Who is told.
+#[derive(Serialize, ToSchema)]
+struct TestFired {
+    receivers: Vec<String>,
+}
+
+/// Tells the rule's receivers, as if it fired, that this is a test.
+#[utoipa::path(
+    post,
+    path = "/api/alerts/rules/{rule}/test",
+    operation_id = "testRule",
+    tag = "rules",
+    params(("rule" = String, Path, description = "the rule's id")),
+    request_body = TestFire,
+    responses((status = 200, body = TestFired), Refused)
+)]
+pub(super) async fn test(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
     Body(test): Body<TestFire>,
 ) -> Result<Response, Problem> {
     let by = if test.by.is_empty() { "somebody" } else { &test.by };
     let receivers = alerting.test_fire(&id, by).await?;
-    Ok(answer(&json!({ "receivers": receivers })))
+    Ok(typed(&TestFired { receivers }))
 }

@@ -2,47 +2,57 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::body::{Body, WriteQuery, read};
-use super::json as answer;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument, Refused};
+use super::typed;
 use crate::alerting::{Alerting, SilenceStatus, WindowStatus};
-use crate::model::{LabelMatcher, MaintenanceWindow, Silence};
+use crate::model::{Alert, LabelMatcher, MaintenanceWindow, Silence};
 use crate::storage::Expected;
 
-/// The routes.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(alerting: &Arc<Alerting>) -> Router<S> {
-    Router::new()
-        .route("/api/silences", get(list).post(create))
-        .route("/api/silences/preview", post(preview))
-        .route("/api/silences/{id}", get(one).put(replace).delete(expire))
-        .route("/api/maintenance-windows", get(windows).post(create_window))
-        .route("/api/maintenance-windows/{id}", get(window).put(replace_window).delete(delete_window))
-        .with_state(Arc::clone(alerting))
+/// A silence with how it stands.
+#[derive(Serialize, ToSchema)]
+struct SilenceView {
+    #[serde(flatten)]
+    silence: Silence,
+    /// pending, active or expired.
+    state: &'static str,
+    /// Open alerts that it meets.
+    affected: usize,
 }
 
-/// What was written, with more beside it.
-fn with(written: &impl Serialize, more: Value) -> Value {
-    let mut view = serde_json::to_value(written).unwrap_or_default();
-    if let (Some(view), Value::Object(more)) = (view.as_object_mut(), more) {
-        view.extend(more);
+impl From<SilenceStatus> for SilenceView {
+    fn from(of: SilenceStatus) -> Self {
+        Self { silence: of.silence, state: of.state, affected: of.affected }
     }
-    view
 }
 
-fn view(status: &SilenceStatus) -> Value {
-    with(&status.silence, json!({ "state": status.state, "affected": status.affected }))
+/// A maintenance window, and whether it is open now.
+#[derive(Serialize, ToSchema)]
+struct WindowView {
+    #[serde(flatten)]
+    window: MaintenanceWindow,
+    active: bool,
 }
 
-fn window_view(status: &WindowStatus) -> Value {
-    with(&status.window, json!({ "active": status.active }))
+impl From<WindowStatus> for WindowView {
+    fn from(of: WindowStatus) -> Self {
+        Self { window: of.window, active: of.active }
+    }
+}
+
+fn silence_answer(status: SilenceStatus) -> Response {
+    typed(&SilenceView::from(status))
+}
+
+fn window_answer(status: WindowStatus) -> Response {
+    typed(&WindowView::from(status))
 }
 
 /// The fields that are written, of a body that may have been read before.
@@ -54,15 +64,42 @@ fn written(mut body: Map<String, Value>, id: Option<&str>) -> Value {
     Value::Object(body)
 }
 
-async fn list(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
-    Ok(answer(&alerting.silences().await?.iter().map(view).collect()))
+/// Every silence.
+#[utoipa::path(
+    get,
+    path = "/api/silences",
+    operation_id = "listSilences",
+    tag = "silences",
+    responses((status = 200, body = Vec<SilenceView>))
+)]
+pub(super) async fn list(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
+    Ok(typed(&alerting.silences().await?.into_iter().map(SilenceView::from).collect::<Vec<_>>()))
 }
 
-async fn one(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    Ok(answer(&view(&alerting.silence(&id).await?)))
+/// One silence.
+#[utoipa::path(
+    get,
+    path = "/api/silences/{id}",
+    operation_id = "getSilence",
+    tag = "silences",
+    params(("id" = String, Path)),
+    responses((status = 200, body = SilenceView), (status = 404, body = ProblemDocument))
+)]
+pub(super) async fn one(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(silence_answer(alerting.silence(&id).await?))
 }
 
-async fn create(
+/// Makes a silence; with `dryRun` it is only checked.
+#[utoipa::path(
+    post,
+    path = "/api/silences",
+    operation_id = "createSilence",
+    tag = "silences",
+    params(WriteQuery),
+    request_body = Silence,
+    responses((status = 201, body = SilenceView), (status = 200, description = "checked", body = SilenceView), Refused)
+)]
+pub(super) async fn create(
     State(alerting): State<Arc<Alerting>>,
     Query(query): Query<WriteQuery>,
     Body(body): Body<Map<String, Value>>,
@@ -70,61 +107,146 @@ async fn create(
     let silence: Silence = read(written(body, None))?;
     let status = alerting.put_silence(silence, Expected::Absent, query.dry_run).await?;
     let code = if query.dry_run { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((code, answer(&view(&status))).into_response())
+    Ok((code, silence_answer(status)).into_response())
 }
 
-async fn replace(
+/// Replaces a silence.
+#[utoipa::path(
+    put,
+    path = "/api/silences/{id}",
+    operation_id = "replaceSilence",
+    tag = "silences",
+    params(("id" = String, Path), WriteQuery),
+    request_body = Silence,
+    responses((status = 200, body = SilenceView), Refused)
+)]
+pub(super) async fn replace(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
     Query(query): Query<WriteQuery>,
     Body(body): Body<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let silence: Silence = read(written(body, Some(&id)))?;
-    Ok(answer(&view(&alerting.put_silence(silence, Expected::Present, query.dry_run).await?)))
+    Ok(silence_answer(alerting.put_silence(silence, Expected::Present, query.dry_run).await?))
 }
 
-async fn expire(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    Ok(answer(&view(&alerting.expire_silence(&id).await?)))
+/// Ends a silence now.
+#[utoipa::path(
+    delete,
+    path = "/api/silences/{id}",
+    operation_id = "expireSilence",
+    tag = "silences",
+    params(("id" = String, Path)),
+    responses((status = 200, body = SilenceView), Refused)
+)]
+pub(super) async fn expire(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(silence_answer(alerting.expire_silence(&id).await?))
 }
 
 /// Which alerts.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Preview {
+pub(super) struct Preview {
     matchers: Vec<LabelMatcher>,
 }
 
-async fn preview(State(alerting): State<Arc<Alerting>>, Body(preview): Body<Preview>) -> Result<Response, Problem> {
-    Ok(answer(&json!({ "alerts": alerting.preview(&preview.matchers).await? })))
+/// Open alerts that are met.
+#[derive(Serialize, ToSchema)]
+struct Previewed {
+    alerts: Vec<Alert>,
 }
 
-async fn windows(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
-    Ok(answer(&alerting.windows().await?.iter().map(window_view).collect()))
+/// Open alerts that matchers meet.
+#[utoipa::path(
+    post,
+    path = "/api/silences/preview",
+    operation_id = "previewSilence",
+    tag = "silences",
+    request_body = Preview,
+    responses((status = 200, body = Previewed), Refused)
+)]
+pub(super) async fn preview(
+    State(alerting): State<Arc<Alerting>>,
+    Body(preview): Body<Preview>,
+) -> Result<Response, Problem> {
+    Ok(typed(&Previewed { alerts: alerting.preview(&preview.matchers).await? }))
 }
 
-async fn window(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    Ok(answer(&window_view(&alerting.window(&id).await?)))
+/// Every maintenance window.
+#[utoipa::path(
+    get,
+    path = "/api/maintenance-windows",
+    operation_id = "listMaintenanceWindows",
+    tag = "silences",
+    responses((status = 200, body = Vec<WindowView>))
+)]
+pub(super) async fn windows(State(alerting): State<Arc<Alerting>>) -> Result<Response, Problem> {
+    Ok(typed(&alerting.windows().await?.into_iter().map(WindowView::from).collect::<Vec<_>>()))
 }
 
-async fn create_window(
+/// One maintenance window.
+#[utoipa::path(
+    get,
+    path = "/api/maintenance-windows/{id}",
+    operation_id = "getMaintenanceWindow",
+    tag = "silences",
+    params(("id" = String, Path)),
+    responses((status = 200, body = WindowView), (status = 404, body = ProblemDocument))
+)]
+pub(super) async fn window(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(window_answer(alerting.window(&id).await?))
+}
+
+/// Makes a maintenance window.
+#[utoipa::path(
+    post,
+    path = "/api/maintenance-windows",
+    operation_id = "createMaintenanceWindow",
+    tag = "silences",
+    request_body = MaintenanceWindow,
+    responses((status = 201, body = WindowView), Refused)
+)]
+pub(super) async fn create_window(
     State(alerting): State<Arc<Alerting>>,
     Body(body): Body<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let window: MaintenanceWindow = read(written(body, None))?;
     let status = alerting.put_window(window, Expected::Absent).await?;
-    Ok((StatusCode::CREATED, answer(&window_view(&status))).into_response())
+    Ok((StatusCode::CREATED, window_answer(status)).into_response())
 }
 
-async fn replace_window(
+/// Replaces a maintenance window.
+#[utoipa::path(
+    put,
+    path = "/api/maintenance-windows/{id}",
+    operation_id = "replaceMaintenanceWindow",
+    tag = "silences",
+    params(("id" = String, Path)),
+    request_body = MaintenanceWindow,
+    responses((status = 200, body = WindowView), Refused)
+)]
+pub(super) async fn replace_window(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
     Body(body): Body<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let window: MaintenanceWindow = read(written(body, Some(&id)))?;
-    Ok(answer(&window_view(&alerting.put_window(window, Expected::Present).await?)))
+    Ok(window_answer(alerting.put_window(window, Expected::Present).await?))
 }
 
-async fn delete_window(State(alerting): State<Arc<Alerting>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+/// Ends a maintenance window.
+#[utoipa::path(
+    delete,
+    path = "/api/maintenance-windows/{id}",
+    operation_id = "deleteMaintenanceWindow",
+    tag = "silences",
+    params(("id" = String, Path)),
+    responses((status = 204), Refused)
+)]
+pub(super) async fn delete_window(
+    State(alerting): State<Arc<Alerting>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
     alerting.delete_window(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::export::{Export, Signal};
+use super::recent::{Recent, Refused};
+use super::refusal::Refusal;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -21,6 +23,7 @@ pub struct IngestMetrics {
     commit_seconds: Histogram,
     group_exports: Histogram,
     journal_bytes: Counter,
+    recent: Recent,
     /// Bytes admitted and not yet acknowledged.
     pub(super) in_flight_bytes: Gauge,
 }
@@ -34,6 +37,7 @@ impl Default for IngestMetrics {
             commit_seconds: Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
             group_exports: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]),
             journal_bytes: Counter::default(),
+            recent: Recent::default(),
             in_flight_bytes: Gauge::default(),
         }
     }
@@ -73,6 +77,9 @@ impl IngestMetrics {
         for (reason, n) in export.rejects.counts() {
             self.items(signal, "rejected", reason.as_str(), n);
         }
+        if export.rejects.total() > 0 {
+            self.recent.add(signal, "partial_success", export.rejects.message());
+        }
     }
 
     fn items(&self, signal: Signal, result: &'static str, reason: &'static str, n: u64) {
@@ -84,6 +91,18 @@ impl IngestMetrics {
     /// Counts a request that was refused whole.
     pub(super) fn refused(&self, signal: Signal, reason: &'static str) {
         self.exports.get_or_create(&[("signal", signal.as_str()), ("result", reason)]).inc();
+    }
+
+    /// Counts a request that was refused whole, and keeps what its sender was told.
+    pub(super) fn refused_because(&self, signal: Signal, refusal: &Refusal) {
+        self.refused(signal, refusal.reason());
+        self.recent.add(signal, refusal.reason(), refusal.message.clone());
+    }
+
+    /// The last exports that were refused, whole or in part, oldest first.
+    #[must_use]
+    pub fn recently_refused(&self) -> Vec<Refused> {
+        self.recent.list()
     }
 
     /// `(accepted, rejected by reason, duplicate)` of a signal since the start.

@@ -63,7 +63,7 @@ async fn export(ingest: &Ingest, signal: Signal, request: Request) -> Response {
     match answer {
         Ok(ack) => success(signal, &ack),
         Err(refusal) => {
-            ingest.metrics.refused(signal, refusal.reason());
+            ingest.metrics.refused_because(signal, &refusal);
             failure(refusal)
         }
     }

@@ -93,7 +93,7 @@ async fn export(ingest: &Ingest, signal: Signal, request: Request) -> Response {
             ([(header::CONTENT_TYPE, format.content_type())], body).into_response()
         }
         Err(refusal) => {
-            ingest.metrics.refused(signal, refusal.reason());
+            ingest.metrics.refused_because(signal, &refusal);
             failure(format, &refusal)
         }
     }

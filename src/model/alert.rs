@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{NotifiedAlert, Rule, Severity};
 
 /// Where an alert stands. What is inactive has no alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
     /// No breach.
@@ -36,7 +37,7 @@ impl AlertState {
 }
 
 /// Who took it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acknowledgement {
     /// A person.
     pub by: String,
@@ -48,7 +49,7 @@ pub struct Acknowledgement {
 }
 
 /// What keeps an alert from being told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SuppressedBy {
     /// A silence.
@@ -60,7 +61,7 @@ pub enum SuppressedBy {
 }
 
 /// One reason not to tell; a flag beside the state.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Suppression {
     /// What kind.
     pub kind: SuppressedBy,
@@ -71,7 +72,7 @@ pub struct Suppression {
 }
 
 /// An alert as APIs show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// Names this life of it; empty until it is stored.
@@ -168,7 +169,7 @@ pub fn fingerprint(rule: &Rule, labels: &BTreeMap<String, String>) -> String {
 }
 
 /// One change of state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Transition {
     /// Evaluation time.
     pub at: DateTime<Utc>,

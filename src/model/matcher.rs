@@ -5,6 +5,8 @@ use std::fmt;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Longest regular expression, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 10;
@@ -12,7 +14,7 @@ const REGEX_BYTES_MAX: usize = 1 << 10;
 const REGEX_SIZE_MAX: usize = 1 << 20;
 
 /// How a label is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum MatchOp {
     /// Equal.
     #[serde(rename = "=")]
@@ -29,7 +31,7 @@ pub enum MatchOp {
 }
 
 /// As it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
@@ -82,6 +84,19 @@ impl LabelMatcher {
     #[must_use]
     pub fn parts(&self) -> (&str, MatchOp, &str) {
         (&self.written.name, self.written.op, &self.written.value)
+    }
+}
+
+// It is described as it is written.
+impl PartialSchema for LabelMatcher {
+    fn schema() -> RefOr<Schema> {
+        Written::schema()
+    }
+}
+
+impl ToSchema for LabelMatcher {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Written::schemas(schemas);
     }
 }
 

@@ -5,13 +5,15 @@ use std::fmt;
 use chrono::TimeDelta;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Units, greatest first, with their milliseconds.
 const UNITS: &[(&str, i64)] =
     &[("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A span of time, never negative. JSON has it as text; a number is taken as seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, ToSchema)]
+#[schema(value_type = String, examples("5m"))]
 pub struct Period(i64);
 
 impl Period {

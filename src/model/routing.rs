@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{LabelMatcher, Period, Severity};
 
 /// A node of the routing tree. What is left out is taken from the node above.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Route {
     /// Who is told; `*` is every enabled receiver.
@@ -33,6 +34,7 @@ pub struct Route {
     pub goes_on: bool,
     /// The first that matches wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(no_recursion)]
     pub routes: Vec<Route>,
 }
 
@@ -65,7 +67,7 @@ impl GroupPolicy {
 }
 
 /// While a source fires, targets with the same `equal` labels are not told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Inhibition {
     /// What explains.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Period, Severity};
 
 /// A rule as it is written; JSON, the `rules` table and files have the same fields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Names it for ever.
@@ -122,7 +123,7 @@ impl Rule {
 }
 
 /// A severity with its own threshold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SeverityThreshold {
     /// How bad it is to pass it.
@@ -138,7 +139,7 @@ pub struct SeverityThreshold {
 }
 
 /// A step of the escalation chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EscalationStep {
     /// So long after it fired, when nobody has acknowledged it.
@@ -148,7 +149,7 @@ pub struct EscalationStep {
 }
 
 /// What to do when the query gives nothing at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NoData {
     /// As if nothing were wrong.
@@ -163,7 +164,7 @@ pub enum NoData {
 }
 
 /// What to do when one series is gone while others are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingSeries {
     /// Its alert stays as it is.
@@ -176,7 +177,7 @@ pub enum MissingSeries {
 }
 
 /// Where a rule comes from; a person's edit wins over a later default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleOrigin {
     /// Shipped.
@@ -206,7 +207,7 @@ impl RuleOrigin {
 }
 
 /// How the evaluation of a rule fares; says nothing about its alerts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleHealth {
     /// The query gives data.

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Datelike, Days, NaiveTime, Utc, Weekday};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::LabelMatcher;
 
 /// A time-bound mute by label matchers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Silence {
     /// Names it; made when left out.
@@ -49,7 +50,7 @@ impl Silence {
 }
 
 /// When a maintenance window is open.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Schedule {
     /// Again and again, by the clock on the wall.
@@ -65,7 +66,7 @@ pub enum Schedule {
 }
 
 /// A time of day on some days of the week.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recurring {
     /// On which days it begins; every day when empty.
@@ -78,7 +79,7 @@ pub struct Recurring {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "they are the days of the week")]
 pub enum Day {
@@ -106,8 +107,9 @@ impl Day {
 }
 
 /// Minutes since midnight, written `HH:MM`; `24:00` is the end of the day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, examples("08:30"))]
 pub struct WallTime(u32);
 
 impl TryFrom<String> for WallTime {
@@ -130,7 +132,7 @@ impl From<WallTime> for String {
 }
 
 /// A planned time in which nobody is told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MaintenanceWindow {
     /// Names it; made when left out.
@@ -143,6 +145,7 @@ pub struct MaintenanceWindow {
     pub matchers: Vec<LabelMatcher>,
     /// IANA name of the clock on the wall.
     #[serde(default = "utc")]
+    #[schema(value_type = String, examples("Europe/Berlin"))]
     pub time_zone: Tz,
     /// When it is open.
     pub schedule: Schedule,

@@ -1,9 +1,10 @@
 //! Service level objectives: a share of good events over a window.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An objective as it is written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Slo {
     /// Names it for ever.

@@ -19,7 +19,7 @@ use super::fetch::{Gathered, Reading, Wanted, in_order};
 use super::limits::{Budget, Gate, Limits, Pass};
 use super::select::{Meant, Select};
 use super::value::Answer;
-use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
+use crate::model::{Labels, SeriesId, SeriesWindows, TimeMs, Width};
 use crate::rollup::{BlockCache, MetricEntry, Stream, Streams, load_metrics, register_series};
 use crate::storage::{BlockKey, Retention, StreamRow, Tier};
 
@@ -73,12 +73,42 @@ impl Engine {
         self
     }
 
+    /// Every metric, with the series that are stored or were seen.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn metrics(&self) -> Result<Vec<Arc<MetricEntry>>, QueryError> {
+        load_metrics(self.streams.registry(), self.streams.storage()).await?;
+        let metrics = self.streams.registry().metrics();
+        for metric in &metrics {
+            self.catalogue(metric).await?;
+        }
+        Ok(metrics)
+    }
+
+    /// The labels of each series of `metric`.
+    #[must_use]
+    pub fn series_labels(&self, metric: &MetricEntry) -> Vec<Labels> {
+        let registry = self.streams.registry();
+        let series = metric.series().into_iter();
+        series.filter_map(|slot| Some(registry.labels(registry.get(slot)?))).collect()
+    }
+
     /// Evaluates `query` at `at`.
     ///
     /// # Errors
     /// See [`QueryError`].
     pub async fn instant(&self, query: &str, at: TimeMs, service: Option<&str>) -> Result<Answer, QueryError> {
         only(self.instants(&[query], at, service).await)
+    }
+
+    /// Evaluates `query` at `at`, where a window ends, as if the next had not begun: an open window would count as full.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn at_window_end(&self, query: &str, at: TimeMs) -> Result<Answer, QueryError> {
+        let width = self.streams.width();
+        only(self.ask(&[query], Params::instant(at, at + width.millis(), width), None).await)
     }
 
     /// Evaluates `query` at each `step` from `start` to `end`.

@@ -260,6 +260,16 @@ impl Storage {
         Ok(found.first(&mut conn).await.optional()?)
     }
 
+    /// The newest alert with a fingerprint.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn alert_newest(&self, fingerprint: &str) -> Result<Option<AlertRow>, StorageError> {
+        let mut conn = self.conn().await?;
+        let of_it = alert_instances::table.filter(alert_instances::fingerprint.eq(fingerprint));
+        Ok(of_it.order(alert_instances::id.desc()).select(AlertRow::as_select()).first(&mut conn).await.optional()?)
+    }
+
     /// Alerts of a rule that were open at `at`, newest first.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, Summary, SummaryDataPoint, metric::Data};
 
-use crate::support::export::{bytes, gauge, http, now, point, request};
+use crate::support::export::{self, bytes, gauge, http, now, point, request};
 use crate::support::server::{Options, client};
 use crate::support::{Database, Server};
 
@@ -19,6 +19,8 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/metrics/current",
         "/api/metrics/history?hours=1",
         "/api/metrics/history?hours=24&indicator=cpuUsage",
+        "/api/metrics/catalog",
+        "/api/openapi.json",
         "/api/services",
         "/api/ingest/ledger",
         "/api/system/info",
@@ -130,4 +132,50 @@ async fn a_query_over_a_limit_names_it_and_is_counted() {
     let hasty = Options::on(&database).with("FASTBREAK_QUERY_DEADLINE", "1us").start();
     check(&hasty, "/api/metrics/current", 504, "limit query_deadline of 1").await;
     check(&hasty, &format!("{query}temp"), 503, "\"errorType\":\"timeout\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_of_the_page_are_the_page_and_those_of_the_api_never_are() {
+    let server = Server::start().await;
+    let get = async |path: &str| client().get(format!("{}{path}", server.http)).send().await.unwrap();
+    for path in ["/", "/services/shop", "/services/my.service", "/alerts/rules/new?condition=x", "/nothing"] {
+        let answer = get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
+    }
+    for path in ["/api", "/api/nothing", "/prometheus/nothing", "/ws/nothing", "/metrics/x", "/v1/metrics"] {
+        let answer = get(path).await;
+        assert_eq!(answer.status(), 404, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+    }
+    let gone = get("/assets/index-of-another-version.js").await;
+    assert_eq!(
+        (gone.status().as_u16(), &gone.headers()["content-type"]),
+        (404, &"application/problem+json".parse().unwrap())
+    );
+    let posted = client().post(format!("{}/services", server.http)).send().await.unwrap();
+    assert_eq!(posted.status(), 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_tells_labels_and_series() {
+    let server = Server::start().await;
+    let points = [("/a", 1.0), ("/b", 2.0)].map(|(route, value)| point(value, now(), &[("http.route", route)]));
+    export::grpc(&server.grpc, request("shop", vec![gauge("shop.queue", points.to_vec())])).await.unwrap();
+    let detail = server.get("/api/metrics/catalog/shop.queue").await;
+    assert_eq!((&detail["kind"], &detail["series"]), (&"gauge".into(), &2.into()));
+    assert_eq!((&detail["labels"][0]["name"], &detail["labels"][0]["valueCount"]), (&"http_route".into(), &2.into()));
+    let missing = client().get(format!("{}/api/metrics/catalog/nope", server.http)).send().await.unwrap();
+    assert_eq!(missing.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_page_changes_nothing() {
+    let server = Server::start().await;
+    for path in ["/api/alerts/rules", "/api/silences", "/api/receivers", "/api/slos", "/api/maintenance-windows"] {
+        let asked = client().post(format!("{}{path}", server.http)).header("origin", "http://evil.example").body("{}");
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{path}");
+        assert!(answer.text().await.unwrap().contains("foreign-origin"), "{path}");
+    }
 }

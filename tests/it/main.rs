@@ -14,6 +14,7 @@ mod durability;
 mod exporters;
 mod house;
 mod ingest;
+mod live;
 mod memory;
 mod notify;
 mod own_telemetry;

@@ -105,7 +105,7 @@ async fn what_is_refused_is_kept_and_can_be_resent() {
     assert!(detail.starts_with("status 400: xxx") && detail.chars().count() <= 300, "{detail}");
     assert_eq!(deliveries(&server, "nobody").await[0]["log"][0]["detail"], "there is no such receiver");
     hook.answers(|_, _| Reply::Status(200));
-    let id = dead["id"].as_i64().unwrap();
+    let id = dead["id"].as_str().unwrap();
     assert_eq!(post(&server, &format!("/api/deliveries/{id}/resend")).await["state"], "queued");
     eventually("it is sent", async || deliveries(&server, "ops").await[0]["state"] == "sent").await;
     let sent = server.get(&format!("/api/deliveries/{id}")).await;
