@@ -38,6 +38,9 @@ const WALLS: &[(&str, &[&str])] = &[
     ("lettre", &["notify/email"]),
     ("chacha20poly1305", &["notify/seal.rs"]),
     ("minijinja", &["template.rs"]),
+    ("rust_embed", &["gateway/assets.rs"]),
+    // The words of the product, and what answers are made of, describe themselves.
+    ("utoipa", &["alerting/explain.rs", "alerting/quiet.rs", "gateway", "model"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 
