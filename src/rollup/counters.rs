@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::telemetry::begin;
+
 /// Rollup's own metrics.
 #[derive(Clone, Debug)]
 pub struct RollupMetrics {
@@ -53,6 +55,7 @@ impl RollupMetrics {
     /// Makes the families known to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("rollup");
+        begin(&self.followed_rows, ["redis", "journal"].map(|source| [("source", source)]));
         registry.register("followed_rows", "Journal rows of other replicas by source", self.followed_rows.clone());
         let took = self.checkpoint_seconds.clone();
         registry.register_with_unit("checkpoint", "Duration of checkpoints", Unit::Seconds, took);
