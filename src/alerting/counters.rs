@@ -8,6 +8,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::telemetry::begin;
+
+/// What comes of an evaluation: a rule's health, or why it was not written.
+const EVALUATION_RESULTS: [&str; 5] = ["ok", "no_data", "error", "fenced", "failed"];
+
+/// What an alert may become.
+const ALERT_STATES: [&str; 4] = ["inactive", "pending", "firing", "resolved"];
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// Alerting's own metrics.
@@ -45,6 +53,8 @@ impl AlertingMetrics {
     /// Makes the families known to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("alerting");
+        begin(&self.evaluations, EVALUATION_RESULTS.map(|result| [("result", result)]));
+        begin(&self.transitions, ALERT_STATES.map(|state| [("to", state)]));
         registry.register("evaluations", "Evaluations of rules by result", self.evaluations.clone());
         registry.register("tick_seconds", "Duration of ticks that evaluated something", self.tick_seconds.clone());
         registry.register("transitions", "Changes of alerts' states by new state", self.transitions.clone());

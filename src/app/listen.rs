@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use super::paced::Paced;
 use crate::config::ConnectionLimits;
 use crate::grpc::{Rooms, SERVICES, add_services};
 
@@ -119,7 +120,7 @@ impl Listener {
                 continue;
             };
             let service = TowerToHyperService::new(router.clone());
-            let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            let served = builder.serve_connection_with_upgrades(TokioIo::new(Paced::new(stream)), service).into_owned();
             let served = graceful.watch(served);
             tokio::spawn(async move {
                 if let Err(error) = served.await {

@@ -7,6 +7,7 @@
 mod child;
 mod directories;
 mod listen;
+mod paced;
 mod private;
 
 use std::sync::Arc;

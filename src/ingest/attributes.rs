@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::reject::RejectReason;
 use super::wire::{Fields, Value, WireError};
+use crate::rollup::Collision;
 
 /// Most attributes of a data point or resource.
 pub(super) const COUNT_MAX: usize = 64;
@@ -25,6 +26,12 @@ pub(super) enum AttributeError {
 impl From<WireError> for AttributeError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
+    }
+}
+
+impl From<Collision> for AttributeError {
+    fn from(_: Collision) -> Self {
+        Self::Rejected(RejectReason::SeriesId)
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,8 +18,8 @@ const PERMIT_BYTES: usize = 1024;
 /// Deflate cannot do better: a trailer that tells more is damaged.
 const INFLATION_MAX: usize = 1032;
 
-/// Room made for a body in pieces, for each byte of its first piece.
-const ROOM_PER_BYTE: usize = 64;
+/// Room made for a body in pieces, for each byte that has come.
+const ROOM_PER_BYTE: usize = 2;
 
 /// How much of a zstd body is inflated at once.
 const INFLATE_PIECE: usize = 64 << 10;
@@ -109,34 +109,44 @@ impl Admission {
         B::Error: std::fmt::Display,
     {
         let mut body = std::pin::pin!(body);
-        let mut first = Bytes::new();
-        let mut joined = BytesMut::new();
-        let mut permits = Vec::new();
+        let (mut held, mut joined, mut promised) = (Admitted::default(), Vec::new(), 0);
         while let Some(frame) = body.frame().await {
             let frame =
                 frame.map_err(|error| Refusal::of(RefusalKind::Malformed, format!("body was cut off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
-            permits.push(self.take(data.len())?);
-            let so_far = first.len() + joined.len() + data.len();
+            let so_far = held.bytes.len() + joined.len() + data.len();
             if so_far > self.limits.receive_bytes + framing {
                 return Err(too_large(so_far, self.limits.receive_bytes));
             }
-            // One piece is passed on as it is; copying begins with the second.
-            if first.is_empty() && joined.is_empty() {
-                first = data;
-                check(&first)?;
-                continue;
+            if so_far == data.len() {
+                promised = check(&data)?;
+                // A whole body in one piece is passed on as it is.
+                if promised == so_far {
+                    held.permits.push(self.take(so_far)?);
+                    held.bytes = data;
+                    continue;
+                }
             }
-            if joined.is_empty() {
-                // A promise is believed as far as it was kept: room costs nothing until it is written to.
-                let promised = check(&first)?.min(first.len().saturating_mul(ROOM_PER_BYTE));
-                joined.reserve(promised.max(so_far));
-                joined.extend_from_slice(&std::mem::take(&mut first));
+            // A part is copied at once: it is a slice of what the connection has read, and would hold all of that.
+            if let Some(room) = self.more_room(joined.capacity(), so_far, promised) {
+                held.permits.push(self.take(room - joined.capacity())?);
+                joined.reserve_exact(room - joined.len());
             }
+            joined.extend_from_slice(&std::mem::take(&mut held.bytes));
             joined.extend_from_slice(&data);
-            check(&joined)?;
+            promised = check(&joined)?;
         }
-        Ok(Admitted { bytes: if joined.is_empty() { first } else { joined.freeze() }, permits })
+        if !joined.is_empty() {
+            held.bytes = joined.into();
+        }
+        Ok(held)
+    }
+
+    /// How much room a body of `so_far` bytes in pieces gets, when what it has is too small. A promise is believed as far
+    /// as it was kept.
+    fn more_room(&self, has: usize, so_far: usize, promised: usize) -> Option<usize> {
+        let most = if promised < so_far { self.limits.receive_bytes } else { promised };
+        (so_far > has).then(|| so_far.saturating_mul(ROOM_PER_BYTE).max(PERMIT_BYTES).min(most).max(so_far))
     }
 
     /// Reads on and throws away, within bounds: a sender that is still writing when its connection closes sees a broken
@@ -312,6 +322,42 @@ mod tests {
         assert_eq!(inflate(&admission, Encoding::Gzip, twice), Err(RefusalKind::Malformed));
         assert_eq!(inflate(&admission, Encoding::Zstd, whole), Err(RefusalKind::Malformed));
         assert!(Encoding::parse(b"snappy").is_err());
+    }
+
+    /// A body of `pieces` that then stays silent.
+    fn silent_after(pieces: &'static [usize]) -> impl Body<Data = Bytes, Error = std::convert::Infallible> {
+        let pieces = pieces.iter().map(|n| Ok(http_body::Frame::data(Bytes::from(vec![7; *n]))));
+        let pieces = futures::StreamExt::chain(futures::stream::iter(pieces), futures::stream::pending());
+        http_body_util::StreamBody::new(pieces)
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_holds_budget_for_its_room_and_no_more() {
+        let check = async |pieces, promised, held_kib: usize| {
+            let admission = admission(1 << 20);
+            let mut reading = std::pin::pin!(admission.read(silent_after(pieces), 0, |_| Ok(promised)));
+            // Everything that is there is read before the first silence.
+            assert!(futures::poll!(&mut reading).is_pending(), "{pieces:?}");
+            assert_eq!(admission.in_flight(), held_kib << 10, "{pieces:?} of {promised}");
+        };
+        check(&[4 << 10], 4 << 10, 4).await;
+        check(&[4 << 10], 512 << 10, 8).await;
+        check(&[4 << 10, 4 << 10], 512 << 10, 8).await;
+        check(&[4 << 10, 4 << 10, 1], 512 << 10, 17).await;
+        check(&[4 << 10, 4 << 10, 1], 10 << 10, 10).await;
+        // Nobody has said how long it will be.
+        check(&[1; 1000], 0, 1).await;
+    }
+
+    #[tokio::test]
+    async fn pieces_are_put_together_in_order() {
+        for promised in [0, 7, 21, 60] {
+            let pieces = ["a long ", "", "body in ", "pieces"].map(|s| http_body::Frame::data(Bytes::from(s)));
+            let pieces = futures::stream::iter(pieces.map(Ok::<_, std::convert::Infallible>));
+            let body = http_body_util::StreamBody::new(pieces);
+            let whole = admission(1 << 20).read(body, 0, |_| Ok(promised)).await.map(|admitted| admitted.bytes);
+            assert_eq!(whole.as_deref().ok(), Some(&b"a long body in pieces"[..]));
+        }
     }
 
     #[tokio::test]

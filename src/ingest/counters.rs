@@ -10,7 +10,15 @@ use prometheus_client::registry::Registry;
 
 use super::export::{Export, Signal};
 use super::recent::{Recent, Refused};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalKind};
+use super::reject::REASONS;
+use crate::telemetry::begin;
+
+/// How exports come from outside.
+const TRANSPORTS: [&str; 3] = ["grpc", "http/protobuf", "http/json"];
+
+/// How this process's own exports come.
+pub(super) const OWN: &str = "own";
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -47,6 +55,15 @@ impl IngestMetrics {
     /// Makes the families known to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("ingest");
+        for signal in [Signal::Metrics, Signal::Traces].map(Signal::as_str) {
+            let item = |result, reason| [("signal", signal), ("result", result), ("reason", reason)];
+            begin(&self.points, [item("accepted", ""), item("duplicate", "")]);
+            begin(&self.points, REASONS.map(|reason| item("rejected", reason.as_str())));
+            begin(&self.exports, ["committed", "duplicate"].map(|result| [("signal", signal), ("result", result)]));
+            begin(&self.exports, RefusalKind::ALL.map(|kind| [("signal", signal), ("result", kind.as_str())]));
+            begin(&self.bytes, TRANSPORTS.map(|transport| [("signal", signal), ("transport", transport)]));
+        }
+        begin(&self.bytes, [[("signal", Signal::Metrics.as_str()), ("transport", OWN)]]);
         registry.register("items", "Data points and spans by result and reason", self.points.clone());
         registry.register("exports", "Export requests by result", self.exports.clone());
         registry.register("received_bytes", "Bytes of bodies, inflated", self.bytes.clone());
@@ -111,8 +128,7 @@ impl IngestMetrics {
         let count = |result, reason| {
             self.points.get_or_create(&[("signal", signal.as_str()), ("result", result), ("reason", reason)]).get()
         };
-        let rejected =
-            super::REASONS.iter().map(|r| (r.as_str(), count("rejected", r.as_str()))).filter(|(_, n)| *n > 0);
+        let rejected = REASONS.iter().map(|r| (r.as_str(), count("rejected", r.as_str()))).filter(|(_, n)| *n > 0);
         (count("accepted", ""), rejected.collect(), count("duplicate", ""))
     }
 }

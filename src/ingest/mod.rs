@@ -151,7 +151,7 @@ impl Ingest {
     /// As any sender would see.
     pub async fn take_own(&self, body: Vec<u8>) -> Result<Ack, Refusal> {
         let body = Admitted { bytes: body.into(), ..Admitted::default() };
-        self.export(Signal::Metrics, "own", body).await
+        self.export(Signal::Metrics, counters::OWN, body).await
     }
 
     /// Walks a body without committing it.

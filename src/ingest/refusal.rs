@@ -22,6 +22,25 @@ pub enum RefusalKind {
     Framing,
 }
 
+impl RefusalKind {
+    /// All kinds.
+    pub const ALL: [Self; 6] =
+        [Self::Malformed, Self::TooLarge, Self::Deadline, Self::Unavailable, Self::Encoding, Self::Framing];
+
+    /// The label value under which it is counted.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Deadline => "deadline",
+            Self::Unavailable => "unavailable",
+            Self::Encoding => "encoding",
+            Self::Framing => "framing",
+        }
+    }
+}
+
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -48,13 +67,6 @@ impl Refusal {
     /// The label value under which it is counted.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
-        match self.kind {
-            RefusalKind::Malformed => "malformed",
-            RefusalKind::TooLarge => "too_large",
-            RefusalKind::Deadline => "deadline",
-            RefusalKind::Unavailable => "unavailable",
-            RefusalKind::Encoding => "encoding",
-            RefusalKind::Framing => "framing",
-        }
+        self.kind.as_str()
     }
 }

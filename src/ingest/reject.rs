@@ -52,10 +52,12 @@ pub enum RejectReason {
     ServiceCount,
     /// Past the caps, and not to be folded.
     SeriesCap,
+    /// Another series has the same id.
+    SeriesId,
 }
 
 /// All reasons, in the order of their numbers.
-pub const REASONS: [RejectReason; 23] = [
+pub const REASONS: [RejectReason; 24] = [
     RejectReason::MetricName,
     RejectReason::AttributeKey,
     RejectReason::AttributeCount,
@@ -79,6 +81,7 @@ pub const REASONS: [RejectReason; 23] = [
     RejectReason::MetricCount,
     RejectReason::ServiceCount,
     RejectReason::SeriesCap,
+    RejectReason::SeriesId,
 ];
 
 impl RejectReason {
@@ -109,6 +112,7 @@ impl RejectReason {
             Self::MetricCount => "metric_count",
             Self::ServiceCount => "service_count",
             Self::SeriesCap => "series_cap",
+            Self::SeriesId => "series_id",
         }
     }
 
@@ -138,6 +142,7 @@ impl RejectReason {
             Self::SeriesLabels => "labels of a series are together more than 16 KiB",
             Self::MetricCount => "service has more than 10000 metrics",
             Self::ServiceCount => "more than 10000 services report",
+            Self::SeriesId => "another series has the same 64-bit id",
             Self::SeriesCap => "series is past the cap and cannot be folded: a summary, or too many cumulative series",
         }
     }

@@ -164,7 +164,9 @@ impl<'a> Walk<'a> {
             (registry.series_id(&metric.entry, &base, &own), base, own)
         };
         let known = symbols.map(identity);
-        if let Some(slot) = known.as_ref().and_then(|(id, ..)| registry.slot_of(*id)) {
+        if let Some((id, base, own)) = &known
+            && let Some(slot) = registry.find(*id, &metric.entry, base, own)?
+        {
             return Ok(Found { slot, folded: false });
         }
         if !self.resource.admit(metric.entry.index, self.context.caps) {
@@ -173,7 +175,7 @@ impl<'a> Walk<'a> {
         let (id, base, own) = known
             .unwrap_or_else(|| identity(own.iter().map(|(n, v)| (interner.intern(n), interner.intern(v))).collect()));
         self.export.defined_bytes += bytes;
-        Ok(Found { slot: registry.series(id, &metric.entry, &base, own.into()), folded: false })
+        Ok(Found { slot: registry.series(id, &metric.entry, &base, own.into())?, folded: false })
     }
 
     /// A data-point attribute wins over the resource's of the same name, which is kept under `resource_<name>`.

@@ -9,6 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::receiver::Kind;
+use crate::telemetry::begin;
+
 type Labels = [(&'static str, &'static str); 2];
 
 /// The notifier's own metrics.
@@ -53,6 +56,13 @@ impl NotifyMetrics {
     /// Makes the families known to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("notify");
+        for kind in Kind::ALL.iter().map(|kind| kind.as_str()) {
+            let of_kind = |result| [("receiver_kind", kind), ("result", result)];
+            begin(&self.deliveries, ["sent", "dead"].map(of_kind));
+            begin(&self.attempts, ["sent", "retry", "refused", "fenced"].map(of_kind));
+            begin(&self.self_alerts, ["sent", "retry", "refused"].map(of_kind));
+        }
+        begin(&self.looks, ["ok", "failed"].map(|result| [("result", result)]));
         registry.register("deliveries", "Deliveries that ended, by receiver kind and result", self.deliveries.clone());
         registry.register("attempts", "Attempts by receiver kind and result", self.attempts.clone());
         registry.register("attempt_seconds", "Duration of attempts", self.attempt_seconds.clone());

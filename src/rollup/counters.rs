@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::telemetry::begin;
+
 /// Rollup's own metrics.
 #[derive(Clone, Debug)]
 pub struct RollupMetrics {
@@ -26,6 +28,8 @@ pub struct RollupMetrics {
     pub streams: Gauge,
     /// Series known here.
     pub series: Gauge,
+    /// Series met whose id another has.
+    series_id_collisions: Counter,
     /// Windows of all heads.
     pub head_windows: Gauge,
 }
@@ -44,15 +48,22 @@ impl Default for RollupMetrics {
             frames_left_out: Counter::default(),
             streams: Gauge::default(),
             series: Gauge::default(),
+            series_id_collisions: Counter::default(),
             head_windows: Gauge::default(),
         }
     }
 }
 
 impl RollupMetrics {
+    /// With the counter that the registry counts collisions in.
+    pub(super) fn with_collisions(self, series_id_collisions: Counter) -> Self {
+        Self { series_id_collisions, ..self }
+    }
+
     /// Makes the families known to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("rollup");
+        begin(&self.followed_rows, ["redis", "journal"].map(|source| [("source", source)]));
         registry.register("followed_rows", "Journal rows of other replicas by source", self.followed_rows.clone());
         let took = self.checkpoint_seconds.clone();
         registry.register_with_unit("checkpoint", "Duration of checkpoints", Unit::Seconds, took);
@@ -67,6 +78,8 @@ impl RollupMetrics {
         registry.register("frames_left_out", "Frames not shared through Redis, left to the journal", left_out);
         registry.register("streams", "Streams known here", self.streams.clone());
         registry.register("series", "Series known here", self.series.clone());
+        let collisions = self.series_id_collisions.clone();
+        registry.register("series_id_collisions", "Series met whose id another has", collisions);
         registry.register("head_windows", "Windows in memory, not yet in blocks", self.head_windows.clone());
     }
 

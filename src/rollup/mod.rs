@@ -26,6 +26,6 @@ pub use frame::{FrameError, FrameReader, FrameWriter, Record, Template, Template
 pub use head::{Generation, Head, HeadEntry, RowStep};
 pub use labels::{Interner, LabelPairs, Symbol};
 pub use points::{NumberPoint, Point, PointReader, PointWriter, Shape};
-pub use registry::{MetricEntry, Registry, SeriesEntry, Slot};
+pub use registry::{Collision, MetricEntry, Registry, SeriesEntry, Slot};
 pub use stream::{LiveRow, ReplayError, Stream, load_metrics, register_series};
 pub use streams::{ShareError, Streams};

@@ -73,6 +73,7 @@ impl Streams {
     pub async fn open(storage: Storage, width: Width, holder: String) -> Result<Self, StorageError> {
         let registry = Arc::new(Registry::default());
         load_metrics(&registry, &storage).await?;
+        let metrics = RollupMetrics::default().with_collisions(registry.collisions.clone());
         Ok(Self {
             registry,
             storage,
@@ -81,7 +82,7 @@ impl Streams {
             by_id: RwLock::default(),
             own: RwLock::default(),
             recent: Arc::default(),
-            metrics: RollupMetrics::default(),
+            metrics,
             wake_follower: Notify::new(),
             wake_flusher: Notify::new(),
         })

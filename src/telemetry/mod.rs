@@ -10,12 +10,25 @@ mod otlp;
 use parking_lot::Mutex;
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::MetricFamily;
 use prometheus_client::encoding::{prometheus_protobuf, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 pub use host::{HostSample, HostSampler, SampleKind, is_alive};
 pub use instruments::Instruments;
 pub use logs::{LogStyle, check_filter, init};
 pub use otlp::{Exports, Origin, Pipeline, Signals};
+
+/// Makes the members of a family whose labels are known before anything is counted: nothing is told as zero, and a rate
+/// misses no first event.
+pub fn begin<const N: usize>(
+    family: &Family<[(&'static str, &'static str); N], Counter>,
+    labels: impl IntoIterator<Item = [(&'static str, &'static str); N]>,
+) {
+    for labels in labels {
+        let _made = family.get_or_create(&labels);
+    }
+}
 
 /// Our own metrics.
 pub struct Telemetry {

@@ -12,6 +12,7 @@ mod api;
 mod bad_input;
 mod durability;
 mod exporters;
+mod floods;
 mod house;
 mod ingest;
 mod live;

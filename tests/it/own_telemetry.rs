@@ -1,5 +1,8 @@
 //! Our own telemetry over OTLP: to another server, to ourselves, to nobody.
 
+use std::collections::BTreeSet;
+
+use crate::support::export::{bytes, gauge, now, point, request};
 use crate::support::server::{Options, Server, client};
 use crate::support::{Database, eventually};
 
@@ -13,9 +16,14 @@ async fn sending(endpoint: &str, protocol: &str) -> Options {
         .with("FASTBREAK_CHECKPOINT", "1s")
 }
 
+/// What is at `/metrics`.
+async fn scrape(server: &Server) -> String {
+    client().get(format!("{}/metrics", server.http)).send().await.unwrap().text().await.unwrap()
+}
+
 /// A counter at `/metrics`.
 async fn counted(server: &Server, name: &str) -> u64 {
-    let text = client().get(format!("{}/metrics", server.http)).send().await.unwrap().text().await.unwrap();
+    let text = scrape(server).await;
     let line = format!("{name} ");
     text.lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |n| n.parse().unwrap())
 }
@@ -59,7 +67,10 @@ async fn a_server_that_watches_itself_begets_no_more_than_it_is_told() {
         let until = exports().await + n;
         eventually("exports go on", async || exports().await >= until).await;
     };
-    // Metrics come with their first values.
+    // A span's series comes with its first span; every kind of work has been done once before growth is measured.
+    for work in ["fastbreak_alerting_tick_seconds_count", "fastbreak_rollup_checkpoint_seconds_count"] {
+        eventually(work, async || counted(&server, work).await > 0).await;
+    }
     eventually("it knows all its series", async || {
         let known = series().await;
         more(20).await;
@@ -74,6 +85,29 @@ async fn a_server_that_watches_itself_begets_no_more_than_it_is_told() {
     assert!(begotten <= sent + 20, "{begotten} spans of {sent} exports");
     let grown = series().await - series_before;
     assert!(grown <= 10, "{grown} new series");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_whole_from_the_first_scrape() {
+    let server = Server::start().await;
+    let names = |text: String| -> BTreeSet<String> {
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    let first = names(scrape(&server).await);
+    for rule in ["ok", "no_data", "error", "fenced", "failed"] {
+        let evaluations = format!("fastbreak_alerting_evaluations_total{{result=\"{rule}\"}}");
+        assert!(first.contains(&evaluations), "{evaluations} is missing");
+    }
+    let body = bytes(&request("shop", vec![gauge("good", vec![point(1.0, now(), &[]), point(1.0, 0, &[])])]));
+    for (path, body) in [("/v1/metrics", body), ("/v1/traces", b"damaged".to_vec())] {
+        let post = client().post(format!("{}{path}", server.otlp_http)).body(body);
+        post.header("content-type", "application/x-protobuf").send().await.unwrap();
+    }
+    eventually("rules are evaluated", async || counted(&server, "fastbreak_alerting_tick_seconds_count").await > 0)
+        .await;
+    let later = names(scrape(&server).await);
+    assert_eq!(later.difference(&first).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::export::{CUMULATIVE, DELTA, bytes, counter, http, now, point, request};
+use crate::support::proxy::Proxy;
 use crate::support::server::{Options, client};
 use crate::support::{Database, eventually};
 
@@ -28,6 +29,38 @@ async fn exports_retried_to_the_other_replica_count_once_and_both_answer_alike()
     for server in [&a, &b] {
         assert_eq!(server.number("sum(increase(deltas_total[1h]))").await, Some(30.0));
         assert_eq!(server.number("sum(increase(totals_total[1h]))").await, Some(30.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_lost_after_the_commit_and_retried_to_the_other_replica_count_once() {
+    const SENDERS: usize = 8;
+    const EXPORTS: usize = 25;
+    let database = Database::create().await;
+    let (a, b) = (Options::on(&database).start(), Options::on(&database).start());
+    let ways = [Proxy::before(&a.otlp_http).await, Proxy::before(&b.otlp_http).await];
+    let send = async |sender: usize| {
+        // A connection for each request, so that each has its chance to break.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        for i in 0..EXPORTS {
+            let (who, which) = (sender.to_string(), i.to_string());
+            let metrics =
+                vec![counter("sent", DELTA, vec![point(1.0, now(), &[("sender", &who), ("export", &which)])])];
+            let body = bytes(&request("shop", metrics));
+            let mut to = sender + i;
+            while !http(&client, &ways[to % 2].url, &body).await {
+                to += 1;
+                assert!(to < sender + i + 100, "export {i} of sender {sender} is never acknowledged");
+            }
+        }
+    };
+    let _client_makes_the_tls_provider = client();
+    futures::future::join_all((0..SENDERS).map(send)).await;
+    let lost: u64 = ways.iter().map(Proxy::lost).sum();
+    assert!(lost >= (SENDERS * EXPORTS / 10) as u64, "only {lost} answers were lost");
+    for server in [&a, &b] {
+        let counted = server.number("sum(increase(sent_total[1h]))").await;
+        assert_eq!(counted, Some((SENDERS * EXPORTS) as f64), "{lost} answers were lost");
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod export;
 pub(crate) mod hook;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod rust_exporter;
 pub(crate) mod server;
