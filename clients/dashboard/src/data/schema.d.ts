@@ -635,6 +635,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/prometheus/api/v1/query_exemplars": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The exemplars of a query's series, as Prometheus answers them. */
+        get: operations["queryExemplars"];
+        put?: never;
+        /** The same with a form as body. */
+        post: operations["queryExemplarsByForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/prometheus/api/v1/query_range": {
         parameters: {
             query?: never;
@@ -862,6 +880,15 @@ export interface components {
             after: components["schemas"]["Period"];
             /** @description Receivers. */
             notificationChannels: string[];
+        };
+        /** @description Parameters of an exemplar query. */
+        Exemplars: {
+            /** @description Unix seconds or RFC 3339; now by default. */
+            end?: string | null;
+            /** @description PromQL; its selectors count. */
+            query: string;
+            /** @description Unix seconds or RFC 3339; an hour before the end by default. */
+            start?: string | null;
         };
         /** @description One step of an explanation. */
         ExplainStep: {
@@ -3961,6 +3988,55 @@ export interface operations {
         requestBody: {
             content: {
                 "application/x-www-form-urlencoded": components["schemas"]["Instant"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    queryExemplars: {
+        parameters: {
+            query: {
+                /** @description PromQL; its selectors count. */
+                query: string;
+                /** @description Unix seconds or RFC 3339; an hour before the end by default. */
+                start?: string;
+                /** @description Unix seconds or RFC 3339; now by default. */
+                end?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    queryExemplarsByForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": components["schemas"]["Exemplars"];
             };
         };
         responses: {
