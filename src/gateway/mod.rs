@@ -6,13 +6,16 @@
 mod alerts;
 mod backtest;
 mod body;
+mod catalog;
 mod deliveries;
+mod discovery;
 mod exemplars;
 mod health;
 mod indicators;
 mod ledger;
 mod page;
 mod problem;
+mod prometheus_rules;
 mod query;
 mod receivers;
 mod routing;
@@ -98,6 +101,12 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.0.engine)
+    }
+
     /// The routes; `notifier` has the receivers, `alerting` rules and alerts.
     pub fn router(&self, notifier: &Arc<Notifier>, alerting: &Arc<Alerting>) -> Router {
         Router::new()
@@ -113,6 +122,9 @@ impl Gateway {
             .route("/api/system/info", get(health::system_info))
             .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
             .route("/prometheus/api/v1/query_range", get(query::range).post(query::range_form))
+            .merge(discovery::routes())
+            .merge(catalog::routes())
+            .merge(prometheus_rules::routes(alerting))
             .merge(receivers::routes(notifier))
             .merge(deliveries::routes(notifier))
             .merge(alerts::routes(alerting))

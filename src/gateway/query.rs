@@ -15,13 +15,14 @@ use serde_json::{Map, Value, json};
 use super::{State, json};
 use crate::error::ErrorCode;
 use crate::model::{Labels, TimeMs};
-use crate::query::{Answer, AnswerValue, Column, QueryError, Sample};
+use crate::query::{Answer, AnswerValue, Column, Increases, QueryError, Sample};
 
 /// Parameters of an instant query.
 #[derive(Deserialize)]
 pub(super) struct Instant {
     query: String,
     time: Option<String>,
+    increase: Option<String>,
 }
 
 /// Parameters of a range query.
@@ -31,6 +32,15 @@ pub(super) struct Range {
     start: String,
     end: String,
     step: String,
+    increase: Option<String>,
+}
+
+/// How increases are told; a parameter of ours, `exact` by default.
+fn increases(text: Option<&str>) -> Result<Increases, QueryError> {
+    let Some(text) = text else { return Ok(Increases::Exact) };
+    Increases::named(text).ok_or_else(|| {
+        QueryError::Invalid(format!("invalid parameter \"increase\": it is exact or prometheus, not {text:?}"))
+    })
 }
 
 /// `GET /prometheus/api/v1/query`.
@@ -63,21 +73,25 @@ pub(super) async fn range_form(
 }
 
 async fn answer_instant(state: &State, query: Instant) -> Response {
-    let at = match query.time.as_deref().map(|text| time("time", text)) {
-        None => Ok(Utc::now().timestamp_millis()),
-        Some(given) => given,
+    let parsed = || {
+        let now = || Ok(Utc::now().timestamp_millis());
+        let at = query.time.as_deref().map_or_else(now, |text| time("time", text))?;
+        Ok((at, increases(query.increase.as_deref())?))
     };
-    let answer = match at {
-        Ok(at) => state.engine.instant(&query.query, at, None).await,
+    let answer = match parsed() {
+        Ok((at, increases)) => state.engine.instant_by(&query.query, at, increases).await,
         Err(error) => Err(error),
     };
     answer.map_or_else(|error| failure(&error), |answer| success(&instant_view(&answer), &answer))
 }
 
 async fn answer_range(state: &State, query: Range) -> Response {
-    let parsed = (|| Ok((time("start", &query.start)?, time("end", &query.end)?, step(&query.step)?)))();
-    let answer = match parsed {
-        Ok((start, end, step)) => state.engine.range(&query.query, (start, end), step, None).await,
+    let parsed = || {
+        let span = (time("start", &query.start)?, time("end", &query.end)?);
+        Ok((span, step(&query.step)?, increases(query.increase.as_deref())?))
+    };
+    let answer = match parsed() {
+        Ok((span, step, increases)) => state.engine.range_by(&query.query, span, step, increases).await,
         Err(error) => Err(error),
     };
     answer.map_or_else(|error| failure(&error), |answer| success(&range_view(&answer), &answer))
