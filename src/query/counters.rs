@@ -109,8 +109,9 @@ impl QueryMetrics {
     }
 
     /// Counts the parts of a range answer: those that were remembered, and those that were read.
-    pub(super) fn remembered(&self, remembered: usize, read: usize) {
+    pub(super) fn remembered(&self, (remembered, shared): (usize, usize), read: usize) {
         self.parts.get_or_create(&[("source", "remembered")]).inc_by(remembered as u64);
+        self.parts.get_or_create(&[("source", "shared")]).inc_by(shared as u64);
         self.parts.get_or_create(&[("source", "read")]).inc_by(read as u64);
     }
 

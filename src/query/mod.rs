@@ -31,6 +31,7 @@ mod remember;
 mod samples;
 mod script;
 mod select;
+mod shared_parts;
 mod value;
 mod vector_calls;
 

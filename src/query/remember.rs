@@ -17,6 +17,7 @@ use super::engine::Engine;
 use super::fetch::Reading;
 use super::limits::{Budget, Pass};
 use super::select::Select;
+use super::shared_parts;
 use super::value::{Answer, AnswerValue, Column, Sample};
 use crate::model::{Labels, TimeMs, WindowStart};
 use crate::rollup::load_metrics;
@@ -28,6 +29,8 @@ pub(super) const REMEMBERED_BYTES_MAX: usize = 64 << 20;
 const PART_BYTES_MAX: usize = REMEMBERED_BYTES_MAX / 8;
 /// Windows are open, and told early, for so long after their end.
 const SETTLES_MS: TimeMs = 2 * 60_000;
+/// Most spans read at once; a limit may make it fewer.
+const RUN_MAX: usize = 8;
 /// What a column costs beside its samples.
 const COLUMN_BYTES: usize = 256;
 
@@ -41,6 +44,13 @@ struct Key {
     exact: bool,
     tier: Tier,
     span: i64,
+}
+
+impl Key {
+    /// Its name for all replicas, with the `print` of the blocks.
+    fn shared(&self, print: u64) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(format!("{self:?}{print:016x}").as_bytes())
+    }
 }
 
 struct Part {
@@ -168,14 +178,10 @@ impl Engine {
         let spans = spans(&plan.params, reading.tier);
         let worth_it = plan.params.start < plan.params.end && spans.iter().any(|span| span.closed);
         if worth_it && !plan.selects.is_empty() && plan.is_local() {
-            let mut room = budget.clone();
-            match self.evaluate_in_parts(asked, (plan, reading), (&spans, pass), &mut room).await {
+            match self.evaluate_in_parts(asked, (plan, reading), (&spans, pass), budget).await {
                 // Whole spans reach further than what was asked: alone it may be answered.
                 Err(QueryError::Limit(_) | QueryError::Execution(_)) => {}
-                answered => {
-                    *budget = room;
-                    return answered;
-                }
+                answered => return answered,
             }
         }
         self.evaluate(plan, reading, pass, budget).await
@@ -186,7 +192,7 @@ impl Engine {
         asked: &Asked<'_>,
         (plan, reading): (&Plan, Reading),
         (spans, pass): (&[Span], &Pass),
-        budget: &mut Budget,
+        budget: &Budget,
     ) -> Result<Answer, QueryError> {
         let key = self.key_of(asked, plan, reading);
         let of_span = |span: &Span| {
@@ -195,36 +201,65 @@ impl Engine {
         };
         let parts: Vec<(Span, Plan)> = spans.iter().map(of_span).collect::<Result<_, QueryError>>()?;
         let prints = self.prints(plan, reading, &parts).await?;
-        let known = |((span, _), print): (&(Span, Plan), &Option<u64>)| {
-            self.remembered.get(&Key { span: span.number, ..key.clone() }, (*print)?)
+        let key_at = |at: usize| {
+            let (span, print) = (spans.get(at)?, (*prints.get(at)?)?);
+            Some((Key { span: span.number, ..key.clone() }, print))
         };
-        let found: Vec<Option<Arc<Answer>>> = parts.iter().zip(&prints).map(known).collect();
-        self.metrics.remembered(found.iter().flatten().count(), found.iter().filter(|part| part.is_none()).count());
+        let found = self.find(&(0..parts.len()).map(key_at).collect::<Vec<_>>()).await;
         let mut answers: Vec<Arc<Answer>> = Vec::new();
-        let mut at = 0;
+        let (mut at, mut most) = (0, RUN_MAX);
         while let Some(part) = found.get(at) {
             if let Some(answer) = part {
                 answers.push(Arc::clone(answer));
                 at += 1;
                 continue;
             }
-            // What is missing side by side is read at once.
-            let run = found.iter().skip(at).take_while(|part| part.is_none()).count();
+            // What is missing side by side is read at once, as far as it may be held at once.
+            let run = found.iter().skip(at).take_while(|part| part.is_none()).take(most).count();
             let of_run = spans.get(at..at + run).unwrap_or_default();
             let (Some(first), Some(last)) = (of_run.first(), of_run.last()) else { break };
             let params = Params { start: first.first, end: last.last, ..plan.params };
-            let missing = Plan::parse(asked.query, params, asked.service)?;
-            let answer = self.evaluate(&missing, reading, pass, budget).await?;
-            for (span, print) in of_run.iter().zip(prints.get(at..at + run).unwrap_or_default()) {
+            let (missing, mut room) = (Plan::parse(asked.query, params, asked.service)?, budget.clone());
+            let answer = match self.evaluate(&missing, reading, pass, &mut room).await {
+                Err(QueryError::Limit(_)) if run > 1 => {
+                    most = run / 2;
+                    continue;
+                }
+                answer => answer?,
+            };
+            self.metrics.read(&room);
+            for (place, span) in of_run.iter().enumerate() {
                 let part = Arc::new(cut(&answer, (span.first, span.last)));
-                if let Some(print) = print {
-                    self.remembered.put(Key { span: span.number, ..key.clone() }, *print, Arc::clone(&part));
+                if let Some((key, print)) = key_at(at + place) {
+                    shared_parts::leave(&self.streams, key.shared(print), &part);
+                    self.remembered.put(key, print, Arc::clone(&part));
                 }
                 answers.push(part);
             }
             at += run;
         }
         Ok(join(&answers, &plan.params))
+    }
+
+    /// The parts under `keys`: from memory, else from Redis.
+    async fn find(&self, keys: &[Option<(Key, u64)>]) -> Vec<Option<Arc<Answer>>> {
+        let known = |key: &Option<(Key, u64)>| key.as_ref().and_then(|(key, print)| self.remembered.get(key, *print));
+        let mut found: Vec<Option<Arc<Answer>>> = keys.iter().map(known).collect();
+        let own = found.iter().flatten().count();
+        let missing: Vec<usize> = (0..keys.len()).filter(|at| found.get(*at).is_some_and(Option::is_none)).collect();
+        let of_place = |at: &usize| keys.get(*at)?.clone().map(|key| (*at, key));
+        let missing: Vec<(usize, (Key, u64))> = missing.iter().filter_map(of_place).collect();
+        let names: Vec<u128> = missing.iter().map(|(_, (key, print))| key.shared(*print)).collect();
+        let shared = shared_parts::recall(&self.streams, &names).await;
+        for ((at, (key, print)), answer) in missing.into_iter().zip(shared) {
+            if let (Some(answer), Some(place)) = (answer, found.get_mut(at)) {
+                self.remembered.put(key, print, Arc::clone(&answer));
+                *place = Some(answer);
+            }
+        }
+        let all = found.iter().flatten().count();
+        self.metrics.remembered((own, all - own), found.len() - all);
+        found
     }
 
     fn key_of(&self, asked: &Asked<'_>, plan: &Plan, reading: Reading) -> Key {

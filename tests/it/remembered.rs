@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::support::export::{CUMULATIVE, bytes, counter, http, now, point, request};
+use crate::support::postgres::open_dir;
 use crate::support::server::{Options, Server, client};
-use crate::support::{Database, eventually};
+use crate::support::{Database, eventually, redis};
 
 const HOUR: u64 = 3_600_000_000_000;
 const MINUTE: u64 = 60_000_000_000;
@@ -89,4 +90,28 @@ async fn answers_with_remembered_parts_are_those_without() {
     }
     let with_c = range(&server, queries[5], start + 20 * MINUTE).await;
     assert_ne!(with_c, whole[5], "what was remembered is not told any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_parts_through_redis_and_answer_the_same_without_it() {
+    let redis = redis::start(open_dir("remembered"));
+    let options = Options::on(&Database::create().await).with("FASTBREAK_CHECKPOINT", "1s").with("REDIS_URL", &redis);
+    let (one, two) = (options.start(), options.start());
+    let start = now() / HOUR * HOUR - 4 * HOUR;
+    let points: Vec<(u64, f64)> = (0..180).map(|i| (start + i * MINUTE + 1, i as f64)).collect();
+    send(&one, "a", &points).await;
+    // Another question each time, so that the other replica's own memory has nothing.
+    let (mut n, mut whole) = (0, Value::Null);
+    eventually("parts come from the other replica", async || {
+        n += 1;
+        let query = format!("sum(rate(orders_total[5m])) * {n}");
+        whole = range(&one, &query, start).await;
+        assert_eq!(range(&two, &query, start).await, whole);
+        parts(&two, "shared").await > 0
+    })
+    .await;
+    let query = &format!("sum(rate(orders_total[5m])) * {n}");
+    redis::command(&redis, "FLUSHALL").await;
+    assert_eq!(range(&options.start(), query, start).await, whole, "with nothing in Redis");
+    assert_eq!(range(&options.with("REDIS_URL", "off").start(), query, start).await, whole, "without Redis");
 }
