@@ -28,8 +28,9 @@
 //! 5. A *cut* in the journal ends a generation; the checkpoint writes its windows as blocks and moves the stream's cursor in
 //!    one transaction. A row below the cursor is in blocks, a row at or above it is in the head, for everybody.
 //! 6. The compactor merges the parts of a past hour and makes the minute and hour tiers. Retention drops partitions.
-//! 7. [`query::Engine`] reads blocks and cursors in one snapshot, brings the heads up to it, merges the partials, and
-//!    evaluates.
+//! 7. [`query::Engine`] chooses series by an index of their labels, reads blocks and cursors in one snapshot, brings the
+//!    heads up to it, merges the partials, and evaluates. Parts of range answers are remembered for as long as the blocks
+//!    that they were made of are the same.
 //!
 //! ## A rule, from a tick to the outbox
 //!

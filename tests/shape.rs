@@ -62,6 +62,8 @@ const PURE: &[&str] = &[
     "query/aggregate.rs",
     "query/quantile.rs",
     "query/compile.rs",
+    "query/extrapolate.rs",
+    "query/fold.rs",
     "query/functions.rs",
     "query/histograms.rs",
     "query/notes.rs",

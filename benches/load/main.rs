@@ -13,6 +13,7 @@ mod generator;
 mod in_process;
 mod payload;
 mod process;
+mod queries;
 mod storage;
 mod tables;
 

@@ -2,6 +2,7 @@
 //!
 //! `numbers`: 25 metrics of 40 points, a third noisy gauges of two decimals, the rest cumulative sums of uneven steps; 5 attributes a point, 6 of the resource.
 //! `mixed`: two fifths of the metrics are explicit histograms of 15 buckets. `spans`: 512 server spans of 10 attributes.
+//! `requests`: one counter of 1000 points: 20 routes by 50 pods, in 10 slices of 100 series.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -39,6 +40,7 @@ pub(crate) enum Kind {
     Numbers,
     Mixed,
     Spans,
+    Requests,
 }
 
 /// An encoded export and where to patch it.
@@ -64,6 +66,7 @@ impl Payload {
             Kind::Numbers => metrics(0),
             Kind::Mixed => metrics(METRICS * 2 / 5),
             Kind::Spans => spans(),
+            Kind::Requests => requests(),
         };
         let find = |needle: &[u8]| {
             body.windows(needle.len()).enumerate().filter(|(_, at)| *at == needle).map(|(at, _)| at).collect()
@@ -215,6 +218,24 @@ fn histogram(metric: usize, point: usize) -> HistogramDataPoint {
     }
 }
 
+fn requests() -> Vec<u8> {
+    let point = |i: usize| NumberDataPoint {
+        attributes: vec![
+            attribute("http.route", format!("/api/v1/resource-{}", i % 20)),
+            attribute("k8s.pod.name", format!("pod-{}", i / 20)),
+            attribute("slice", format!("s{}", i % 10)),
+        ],
+        start_time_unix_nano: START,
+        time_unix_nano: TIME,
+        value: Some(number_data_point::Value::AsInt(COUNTER as i64)),
+        ..NumberDataPoint::default()
+    };
+    let data_points = (0..METRICS * POINTS_PER_METRIC).map(point).collect();
+    let sum = Sum { data_points, aggregation_temporality: 2, is_monotonic: true };
+    let name = "bench.requests".to_owned();
+    export(vec![Metric { name, data: Some(metric::Data::Sum(sum)), ..Metric::default() }])
+}
+
 fn metrics(histograms: usize) -> Vec<u8> {
     let points = 0..POINTS_PER_METRIC;
     let one = |i: usize| {
@@ -231,7 +252,10 @@ fn metrics(histograms: usize) -> Vec<u8> {
         };
         Metric { name: format!("bench.metric.{i}"), unit: "1".to_owned(), data: Some(data), ..Metric::default() }
     };
-    let metrics = (0..METRICS).map(one).collect();
+    export((0..METRICS).map(one).collect())
+}
+
+fn export(metrics: Vec<Metric>) -> Vec<u8> {
     let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { resource: resource(), scope_metrics, ..ResourceMetrics::default() }];
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()

@@ -362,7 +362,8 @@ fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &Ca
 fn rooms(gateway: &Gateway, streams: &Arc<Streams>, tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
     let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
-    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), notifier, alerting }
+    let (streams, engine) = (Arc::clone(streams), gateway.engine());
+    Rooms { http, grpc, otlp_http, started, streams, engine, notifier, alerting }
 }
 
 fn spawn_background(

@@ -1,20 +1,49 @@
-//! Which metrics there are, with their labels and how many series each makes.
+//! `/api/catalog`: the metrics that there are, with their labels, and where their series come from.
 
-use std::collections::HashMap;
+#![expect(unused_qualifications, reason = "what utoipa makes of IntoParams qualifies its types")]
+
 use std::sync::Arc;
 
-use axum::extract::{self, Path};
+use axum::extract::{self, Path, Query};
 use axum::response::Response;
-use serde::Serialize;
-use utoipa::ToSchema;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use super::{State, typed};
-use crate::model::{Labels, canonical_label_name, prometheus_name};
-use crate::rollup::MetricEntry;
+use crate::query::{Counted, LabelCardinality, MetricCardinality, MetricFacts};
 
-/// Values of a label that are listed, those with most series first.
-const VALUES_MAX: usize = 100;
+/// Most rows of any list here.
+const TOP_MAX: usize = 1_000;
+/// Rows of a list when nobody says.
+const TOP: usize = 20;
+/// Most metrics in one answer.
+const METRICS_MAX: usize = 10_000;
+
+/// Which metrics.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MetricsQuery {
+    /// Words that name or description hold.
+    search: Option<String>,
+    /// Most metrics, 1 to 10000.
+    limit: Option<String>,
+}
+
+/// Which part of a list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TopQuery {
+    /// Most rows of each list, 1 to 1000; 20 by default.
+    top: Option<String>,
+}
+
+impl TopQuery {
+    fn rows(&self) -> Result<usize, Problem> {
+        rows("top", self.top.as_deref(), (TOP, TOP_MAX))
+    }
+}
 
 /// A metric.
 #[derive(Serialize, ToSchema)]
@@ -29,19 +58,30 @@ struct MetricView {
     unit: String,
     description: String,
     series: usize,
+    /// When its last window ended: to the window while it is in memory, to the hour later.
+    last_seen_at: Option<DateTime<Utc>>,
 }
 
 /// The metrics that there are.
 #[derive(Serialize, ToSchema)]
 struct MetricsView {
     metrics: Vec<MetricView>,
+    /// How many are meant, those past the limit among them.
+    total: usize,
 }
 
-/// A label's value and the series that have it.
+/// A value and the series that have it.
 #[derive(Serialize, ToSchema)]
 struct ValueView {
     value: String,
-    series: usize,
+    series: u64,
+}
+
+/// A service and the series that it sends.
+#[derive(Serialize, ToSchema)]
+struct SenderView {
+    name: String,
+    series: u64,
 }
 
 /// A label of a metric.
@@ -50,8 +90,8 @@ struct ValueView {
 struct LabelView {
     name: String,
     /// How many different values there are.
-    value_count: usize,
-    /// Those with most series, at most 100.
+    value_count: u64,
+    /// Those with most series.
     values: Vec<ValueView>,
 }
 
@@ -61,83 +101,145 @@ struct MetricDetail {
     #[serde(flatten)]
     metric: MetricView,
     labels: Vec<LabelView>,
+    /// Who sends it, the one with most series first.
+    services: Vec<SenderView>,
 }
 
-fn view(entry: &MetricEntry) -> MetricView {
-    let metric = &entry.metric;
-    MetricView {
-        name: metric.name.to_string(),
-        prometheus_name: prometheus_name(metric),
-        kind: metric.kind.as_str(),
-        temporality: metric.temporality.as_str(),
-        unit: metric.unit.to_string(),
-        description: entry.description.to_string(),
-        series: entry.series_count(),
+/// How many values a label has.
+#[derive(Serialize, ToSchema)]
+struct LabelCount {
+    name: String,
+    values: u64,
+}
+
+/// Where the series of a metric come from.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MetricCardinalityView {
+    name: String,
+    prometheus_name: String,
+    series: u64,
+    /// The labels of most values.
+    labels: Vec<LabelCount>,
+    /// The services of most series.
+    services: Vec<SenderView>,
+}
+
+/// Where all series come from.
+#[derive(Serialize, ToSchema)]
+struct CardinalityView {
+    series: u64,
+    /// The metrics of most series.
+    metrics: Vec<MetricCardinalityView>,
+    /// The services of most series.
+    services: Vec<SenderView>,
+}
+
+impl From<&MetricFacts> for MetricView {
+    fn from(facts: &MetricFacts) -> Self {
+        let metric = &facts.metric;
+        Self {
+            name: metric.name.to_string(),
+            prometheus_name: facts.prometheus_name.clone(),
+            kind: metric.kind.as_str(),
+            temporality: metric.temporality.as_str(),
+            unit: metric.unit.to_string(),
+            description: facts.description.clone(),
+            series: facts.series,
+            last_seen_at: facts.last_seen.and_then(DateTime::from_timestamp_millis),
+        }
     }
 }
 
-/// Every metric, by name.
-#[utoipa::path(get, path = "/api/metrics/catalog", operation_id = "listMetrics", tag = "metrics", responses((status = 200, body = MetricsView)))]
-pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Result<Response, Problem> {
-    let entries = state.engine.metrics().await?;
-    let mut metrics: Vec<MetricView> = entries.iter().map(|entry| view(entry)).collect();
-    metrics.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(typed(&MetricsView { metrics }))
+impl From<LabelCardinality> for LabelView {
+    fn from(label: LabelCardinality) -> Self {
+        Self { name: label.name, value_count: label.value_count, values: values(label.values) }
+    }
 }
 
-/// One metric with its labels and their values.
+impl From<MetricCardinality> for MetricCardinalityView {
+    fn from(one: MetricCardinality) -> Self {
+        let count = |label: LabelCardinality| LabelCount { name: label.name, values: label.value_count };
+        Self {
+            name: one.metric.name.to_string(),
+            prometheus_name: one.prometheus_name,
+            series: one.series,
+            labels: one.labels.into_iter().map(count).collect(),
+            services: senders(one.services),
+        }
+    }
+}
+
+fn values(counted: Vec<Counted>) -> Vec<ValueView> {
+    counted.into_iter().map(|one| ValueView { value: one.name, series: one.series }).collect()
+}
+
+fn senders(counted: Vec<Counted>) -> Vec<SenderView> {
+    counted.into_iter().map(|one| SenderView { name: one.name, series: one.series }).collect()
+}
+
+/// A number of rows from 1 to `most`.
+fn rows(field: &str, text: Option<&str>, (usual, most): (usize, usize)) -> Result<usize, Problem> {
+    let Some(text) = text else { return Ok(usual) };
+    text.parse()
+        .ok()
+        .filter(|n| (1..=most).contains(n))
+        .ok_or_else(|| Problem::parameter(field, format!("{field} must be 1 to {most}, not {text:?}")))
+}
+
+/// Every metric, by name.
+#[utoipa::path(get, path = "/api/catalog/metrics", operation_id = "listMetrics", tag = "catalog", params(MetricsQuery), responses((status = 200, body = MetricsView)))]
+pub(super) async fn metrics(
+    extract::State(state): extract::State<Arc<State>>,
+    Query(query): Query<MetricsQuery>,
+) -> Result<Response, Problem> {
+    let limit = rows("limit", query.limit.as_deref(), (METRICS_MAX, METRICS_MAX))?;
+    let mut found = state.engine.catalog().await?;
+    if let Some(words) = &query.search {
+        found.retain(|facts| facts.is_about(words));
+    }
+    let metrics = found.iter().take(limit).map(MetricView::from).collect();
+    Ok(typed(&MetricsView { metrics, total: found.len() }))
+}
+
+/// One metric with its labels, their values and who sends it.
+///
+/// Of several that share a name the one with most series is meant.
 #[utoipa::path(
     get,
-    path = "/api/metrics/catalog/{name}",
+    path = "/api/catalog/metrics/{name}",
     operation_id = "getMetric",
-    tag = "metrics",
-    params(("name" = String, Path, description = "as sent or as Prometheus would call it")),
+    tag = "catalog",
+    params(("name" = String, Path, description = "as sent or as Prometheus would call it"), TopQuery),
     responses((status = 200, body = MetricDetail), (status = 404, description = "no such metric"))
 )]
 pub(super) async fn metric(
     extract::State(state): extract::State<Arc<State>>,
     Path(name): Path<String>,
+    Query(query): Query<TopQuery>,
 ) -> Result<Response, Problem> {
-    let entries = state.engine.metrics().await?;
-    let is_meant = |entry: &&Arc<MetricEntry>| *entry.metric.name == *name || prometheus_name(&entry.metric) == name;
-    let entry = entries.iter().find(is_meant).ok_or_else(|| Problem::not_found(format!("no metric {name:?}")))?;
-    let labels = labels(&state.engine.series_labels(entry));
-    Ok(typed(&MetricDetail { metric: view(entry), labels }))
+    let found = state.engine.cardinality(Some(&name), query.rows()?).await?;
+    let unknown = || Problem::not_found(format!("no metric {name:?}"));
+    let own = found.metrics.into_iter().next().ok_or_else(unknown)?;
+    let catalog = state.engine.catalog().await?;
+    let facts = catalog.iter().find(|facts| facts.metric == own.metric).ok_or_else(unknown)?;
+    Ok(typed(&MetricDetail {
+        metric: facts.into(),
+        labels: own.labels.into_iter().map(Into::into).collect(),
+        services: senders(own.services),
+    }))
 }
 
-fn labels(series: &[Labels]) -> Vec<LabelView> {
-    let mut counts: HashMap<String, HashMap<&str, usize>> = HashMap::new();
-    for (name, value) in series.iter().flat_map(Labels::iter) {
-        *counts.entry(canonical_label_name(name).into_owned()).or_default().entry(value).or_default() += 1;
-    }
-    let mut labels: Vec<LabelView> = counts
-        .into_iter()
-        .map(|(name, values)| {
-            let value_count = values.len();
-            let view = |(value, series): (&str, usize)| ValueView { value: value.to_owned(), series };
-            let mut values: Vec<ValueView> = values.into_iter().map(view).collect();
-            values.sort_by(|a, b| b.series.cmp(&a.series).then_with(|| a.value.cmp(&b.value)));
-            values.truncate(VALUES_MAX);
-            LabelView { name, value_count, values }
-        })
-        .collect();
-    labels.sort_by(|a, b| b.value_count.cmp(&a.value_count).then_with(|| a.name.cmp(&b.name)));
-    labels
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_label_that_makes_most_series_comes_first() {
-        let series = [
-            Labels::of(&[("http.route", "/a"), ("service.name", "shop")]),
-            Labels::of(&[("http.route", "/b"), ("service.name", "shop")]),
-        ];
-        let labels = labels(&series);
-        let named: Vec<(&str, usize)> = labels.iter().map(|label| (label.name.as_str(), label.value_count)).collect();
-        assert_eq!(named, [("http_route", 2), ("service_name", 1)]);
-        assert_eq!((labels[1].values[0].value.as_str(), labels[1].values[0].series), ("shop", 2));
-    }
+/// Which metrics, labels and services make how many series.
+#[utoipa::path(get, path = "/api/catalog/cardinality", operation_id = "getCardinality", tag = "catalog", params(TopQuery), responses((status = 200, body = CardinalityView)))]
+pub(super) async fn cardinality(
+    extract::State(state): extract::State<Arc<State>>,
+    Query(query): Query<TopQuery>,
+) -> Result<Response, Problem> {
+    let found = state.engine.cardinality(None, query.rows()?).await?;
+    Ok(typed(&CardinalityView {
+        series: found.series,
+        metrics: found.metrics.into_iter().map(Into::into).collect(),
+        services: senders(found.services),
+    }))
 }

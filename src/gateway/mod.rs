@@ -9,6 +9,7 @@ mod backtest;
 mod body;
 mod catalog;
 mod deliveries;
+mod discovery;
 mod exemplars;
 mod health;
 mod indicators;
@@ -17,6 +18,7 @@ mod live;
 mod openapi;
 mod page;
 mod problem;
+mod prometheus_rules;
 mod query;
 mod receivers;
 mod routing;
@@ -140,6 +142,12 @@ impl Gateway {
         self.0.live.close();
     }
 
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.0.engine)
+    }
+
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new()
@@ -177,9 +185,13 @@ async fn security_headers(request: Request, next: Next) -> Response {
 
 /// A view as JSON that is not to be kept.
 fn typed(value: &impl Serialize) -> Response {
-    let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
     match serde_json::to_string(value) {
-        Ok(text) => (headers, text).into_response(),
+        Ok(text) => json_text(text),
         Err(error) => Problem::of(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).into_response(),
     }
+}
+
+/// The same, already written.
+fn json_text(text: String) -> Response {
+    ([(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 use super::problem::ProblemDocument;
 use super::same_origin::same_origin;
 use super::{
-    State, alerts, backtest, catalog, deliveries, exemplars, health, indicators, ledger, query, receivers, routing,
-    rules, silences, slos,
+    State, alerts, backtest, catalog, deliveries, discovery, exemplars, health, indicators, ledger, prometheus_rules,
+    query, receivers, routing, rules, silences, slos,
 };
 use crate::alerting::Alerting;
 use crate::notify::Notifier;
@@ -42,6 +42,7 @@ fn measurements() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(indicators::history))
         .routes(routes!(catalog::metrics))
         .routes(routes!(catalog::metric))
+        .routes(routes!(catalog::cardinality))
         .routes(routes!(ledger::services))
         .routes(routes!(ledger::ledger))
         .routes(routes!(query::instant, query::instant_form))
@@ -100,7 +101,12 @@ pub(super) fn router(state: &State) -> Router<Arc<State>> {
     let text: Arc<str> = document.to_json().unwrap_or_default().into();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
     let document = get(move || async move { (headers, text.to_string()).into_response() });
-    measurements.merge(changing).route("/api/openapi.json", document)
+    measurements
+        .merge(changing)
+        // Prometheus documents these.
+        .merge(discovery::routes())
+        .merge(prometheus_rules::routes(&state.alerting))
+        .route("/api/openapi.json", document)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 #![expect(unused_qualifications, reason = "what utoipa makes of IntoParams qualifies its types")]
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Form;
@@ -15,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{State, typed};
+use super::{State, json_text, typed};
 use crate::error::ErrorCode;
 use crate::model::{Labels, TimeMs};
-use crate::query::{Answer, AnswerValue, Column, QueryError, Sample};
+use crate::query::{Answer, AnswerValue, Column, Increases, QueryError, Sample};
 
 /// Parameters of an instant query.
 #[derive(Deserialize, IntoParams, ToSchema)]
@@ -28,6 +29,8 @@ pub(super) struct Instant {
     query: String,
     /// Unix seconds or RFC 3339; now by default.
     time: Option<String>,
+    /// `exact`, the default, or `prometheus`.
+    increase: Option<String>,
 }
 
 /// Parameters of a range query.
@@ -42,6 +45,16 @@ pub(super) struct Range {
     end: String,
     /// Seconds or a duration.
     step: String,
+    /// `exact`, the default, or `prometheus`.
+    increase: Option<String>,
+}
+
+/// How increases are told; a parameter of ours, `exact` by default.
+fn increases(text: Option<&str>) -> Result<Increases, QueryError> {
+    let Some(text) = text else { return Ok(Increases::Exact) };
+    Increases::named(text).ok_or_else(|| {
+        QueryError::Invalid(format!("invalid parameter \"increase\": it is exact or prometheus, not {text:?}"))
+    })
 }
 
 /// The value of a PromQL expression at an instant, as Prometheus answers it.
@@ -78,24 +91,28 @@ pub(super) async fn range_form(
 }
 
 async fn answer_instant(state: &State, query: Instant) -> Response {
-    let at = match query.time.as_deref().map(|text| time("time", text)) {
-        None => Ok(Utc::now().timestamp_millis()),
-        Some(given) => given,
+    let parsed = || {
+        let now = || Ok(Utc::now().timestamp_millis());
+        let at = query.time.as_deref().map_or_else(now, |text| time("time", text))?;
+        Ok((at, increases(query.increase.as_deref())?))
     };
-    let answer = match at {
-        Ok(at) => state.engine.instant(&query.query, at, None).await,
+    let answer = match parsed() {
+        Ok((at, increases)) => state.engine.instant_by(&query.query, at, increases).await,
         Err(error) => Err(error),
     };
     answer.map_or_else(|error| failure(&error), |answer| success(&instant_view(&answer), &answer))
 }
 
 async fn answer_range(state: &State, query: Range) -> Response {
-    let parsed = (|| Ok((time("start", &query.start)?, time("end", &query.end)?, step(&query.step)?)))();
-    let answer = match parsed {
-        Ok((start, end, step)) => state.engine.range(&query.query, (start, end), step, None).await,
+    let parsed = || {
+        let span = (time("start", &query.start)?, time("end", &query.end)?);
+        Ok((span, step(&query.step)?, increases(query.increase.as_deref())?))
+    };
+    let answer = match parsed() {
+        Ok((span, step, increases)) => state.engine.range_by(&query.query, span, step, increases).await,
         Err(error) => Err(error),
     };
-    answer.map_or_else(|error| failure(&error), |answer| success(&range_view(&answer), &answer))
+    answer.map_or_else(|error| failure(&error), |answer| json_text(range_body(&answer)))
 }
 
 /// Unix seconds or RFC 3339.
@@ -197,27 +214,61 @@ fn instant_view(answer: &Answer) -> Value {
     }
 }
 
-fn range_view(answer: &Answer) -> Value {
-    let row = |column: &Column| {
-        let mut row = json!({ "metric": labels(&column.labels) });
-        for (at, one) in answer.times.iter().zip(&column.samples) {
-            let Some((key, value)) = sample(*at, one) else { continue };
-            let key = if key == "value" { "values" } else { "histograms" };
-            if let Some(list) =
-                row.as_object_mut().and_then(|row| row.entry(key).or_insert_with(|| json!([])).as_array_mut())
-            {
-                list.push(value);
-            }
-        }
-        row
-    };
-    let result: Vec<Value> = match &answer.value {
-        AnswerValue::Vector(columns) => columns.iter().map(row).collect(),
+/// The answer to a range query. Its text is written straight: a day of many series is a great many small values.
+fn range_body(answer: &Answer) -> String {
+    let scalar;
+    let columns = match &answer.value {
+        AnswerValue::Vector(columns) => columns.as_slice(),
         AnswerValue::Scalar(values) => {
             let samples = values.iter().map(|value| Sample::Float(*value)).collect();
-            vec![row(&Column { labels: Labels::default(), samples })]
+            scalar = [Column { labels: Labels::default(), samples }];
+            &scalar
         }
-        AnswerValue::Text(_) => Vec::new(),
+        AnswerValue::Text(_) => &[],
     };
-    json!({ "resultType": "matrix", "result": result })
+    let mut out = String::from(r#"{"status":"success","data":{"resultType":"matrix","result":["#);
+    for (i, column) in columns.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { "," });
+        out.push_str(r#"{"metric":"#);
+        out.push_str(&Value::Object(labels(&column.labels)).to_string());
+        for (key, name) in [("value", "values"), ("histogram", "histograms")] {
+            write_samples(&mut out, (key, name), (answer, column));
+        }
+        out.push('}');
+    }
+    out.push_str("]}");
+    for (key, notes) in [("warnings", &answer.warnings), ("infos", &answer.infos)] {
+        if !notes.is_empty() {
+            out.push_str(&format!(",\"{key}\":{}", json!(notes)));
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// The numbers of a series, or its distributions, as a list called `name`; nothing when there are none.
+fn write_samples(out: &mut String, (key, name): (&str, &str), (answer, column): (&Answer, &Column)) {
+    let mut first = true;
+    for (at, one) in answer.times.iter().zip(&column.samples) {
+        let is_number = match one {
+            Sample::None => continue,
+            Sample::Float(_) => true,
+            Sample::Histogram(_) => false,
+        };
+        if is_number != (key == "value") {
+            continue;
+        }
+        if first {
+            out.push_str(&format!(",\"{name}\":["));
+        } else {
+            out.push(',');
+        }
+        first = false;
+        match one {
+            // Writing to a String cannot fail.
+            Sample::Float(value) => _ = write!(out, "[{},\"{}\"]", seconds(*at), text(*value)),
+            _ => out.push_str(&sample(*at, one).map(|(_, value)| value.to_string()).unwrap_or_default()),
+        }
+    }
+    out.push_str(if first { "" } else { "]" });
 }

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod convert;
+mod metrics;
 mod receivers;
 mod rules;
 mod silences;
@@ -19,15 +20,18 @@ use tonic::service::Routes;
 use crate::alerting::Alerting;
 use crate::notify::Notifier;
 use crate::proto::alert_service_server::AlertServiceServer;
+use crate::proto::metrics_service_server::MetricsServiceServer;
 use crate::proto::receiver_service_server::ReceiverServiceServer;
 use crate::proto::rule_service_server::RuleServiceServer;
 use crate::proto::silence_service_server::SilenceServiceServer;
 use crate::proto::system_service_server::SystemServiceServer;
+use crate::query::Engine;
 use crate::rollup::Streams;
 
 /// The services served here, by full name.
 pub const SERVICES: &[&str] = &[
     "fastbreak.v1.AlertService",
+    "fastbreak.v1.MetricsService",
     "fastbreak.v1.ReceiverService",
     "fastbreak.v1.RuleService",
     "fastbreak.v1.SilenceService",
@@ -46,6 +50,8 @@ pub struct Rooms {
     pub started: DateTime<Utc>,
     /// Series and streams.
     pub streams: Arc<Streams>,
+    /// The way to read measurements.
+    pub engine: Arc<Engine>,
     /// Receivers and deliveries.
     pub notifier: Arc<Notifier>,
     /// Rules, alerts, silences.
@@ -60,6 +66,7 @@ pub fn add_services(routes: Routes, rooms: Arc<Rooms>) -> Routes {
         .add_service(ReceiverServiceServer::new(receivers::Receivers(Arc::clone(&rooms))))
         .add_service(RuleServiceServer::new(rules::Rules(alerting())))
         .add_service(AlertServiceServer::new(alerts::Alerts(alerting())))
+        .add_service(MetricsServiceServer::new(metrics::Metrics(Arc::clone(&rooms.engine))))
         .add_service(SilenceServiceServer::new(silences::Silences(alerting())))
         .add_service(SystemServiceServer::new(system::System(rooms)))
 }

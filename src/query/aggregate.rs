@@ -32,7 +32,7 @@ pub(super) fn left_after(labels: &Labels, names: &[String], keep_name: bool) -> 
 }
 
 /// The labels by which `labels` are grouped.
-fn group_labels(labels: &Labels, by: Option<&LabelModifier>) -> Labels {
+pub(super) fn group_labels(labels: &Labels, by: Option<&LabelModifier>) -> Labels {
     match by {
         None => Labels::default(),
         Some(LabelModifier::Include(names)) => picked(labels, &names.labels),
@@ -83,7 +83,7 @@ fn fold(
             let floats: Vec<f64> = present.clone().filter_map(Sample::float).collect();
             let histograms: Vec<&HistogramSample> = present.filter_map(Sample::histogram).collect();
             if !histograms.is_empty() {
-                return Ok(fold_histograms((op, notes), !floats.is_empty(), &histograms, floats.len()));
+                notes.info(format!("ignored histograms in {op} aggregation"));
             }
             fold_floats(op, floats, || number(parameter, step))
         })
@@ -96,10 +96,11 @@ fn fold(
     Ok(Column { labels, samples })
 }
 
-fn fold_histograms((op, notes): (&str, &Notes), mixed: bool, histograms: &[&HistogramSample], floats: usize) -> Sample {
+/// The fold of a step that has histograms, and `floats` numbers beside them.
+pub(super) fn fold_histograms((op, notes): (&str, &Notes), histograms: &[&HistogramSample], floats: usize) -> Sample {
     let n = histograms.len() + floats;
     match op {
-        "sum" | "avg" if mixed => {
+        "sum" | "avg" if floats > 0 => {
             notes.warn(format!("{op} met a mix of histograms and floats and left the group out"));
             Sample::None
         }
@@ -123,18 +124,11 @@ fn fold_floats(
         return Ok(Sample::None);
     }
     let count = floats.len() as f64;
-    let mean = || floats.iter().sum::<f64>() / count;
     let variance = || {
-        let mean = mean();
+        let mean = floats.iter().sum::<f64>() / count;
         floats.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count
     };
     Ok(Sample::Float(match op {
-        "sum" => floats.iter().sum(),
-        "avg" => mean(),
-        "min" => floats.iter().copied().fold(f64::NAN, f64::min),
-        "max" => floats.iter().copied().fold(f64::NAN, f64::max),
-        "count" => count,
-        "group" => 1.0,
         "stddev" => variance().sqrt(),
         "stdvar" => variance(),
         "quantile" => quantile::of_values(parameter()?, &mut floats),

@@ -12,7 +12,7 @@ pub(super) struct Call {
 impl Call {
     /// True when the answer is still of the metric that was asked for.
     pub(super) const fn keeps_name(self) -> bool {
-        matches!(self.function, Function::OverTime(OverTime::Last))
+        matches!(self.function, Function::OverTime(OverTime::First | OverTime::Last))
     }
 }
 

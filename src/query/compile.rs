@@ -43,13 +43,42 @@ pub struct Params {
     pub now: TimeMs,
     /// Width of the windows read.
     pub width: Width,
+    /// How increases are told.
+    pub increases: Increases,
+}
+
+/// How `rate`, `increase` and `delta` tell what a range added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Increases {
+    /// What was added between the ends of windows, resets by start time: no guess, and the parts add up to the whole.
+    #[default]
+    Exact,
+    /// As Prometheus does: from the first to the last sample of the range, extrapolated to its ends.
+    Extrapolated,
+}
+
+impl Increases {
+    /// The parameter's values.
+    pub const WORDS: [(&str, Self); 2] = [("exact", Self::Exact), ("prometheus", Self::Extrapolated)];
+
+    /// What `word` names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(known, _)| *known == word).map(|(_, increases)| increases)
+    }
 }
 
 impl Params {
     /// One step at `at`.
     #[must_use]
     pub const fn instant(at: TimeMs, now: TimeMs, width: Width) -> Self {
-        Self { start: at, end: at, step: 1, now, width }
+        Self { start: at, end: at, step: 1, now, width, increases: Increases::Exact }
+    }
+
+    /// Steps from `start` to `end` at the latest.
+    #[must_use]
+    pub const fn range((start, end): (TimeMs, TimeMs), step: TimeMs, now: TimeMs, width: Width) -> Self {
+        Self { start, end, step, now, width, increases: Increases::Exact }
     }
 
     pub(super) fn grid(&self) -> Result<Grid, QueryError> {
@@ -60,6 +89,7 @@ impl Params {
             now: self.now,
             lookback: self.lookback(),
             width: self.width,
+            increases: self.increases,
         })
     }
 
@@ -190,6 +220,34 @@ pub(super) fn parse_bounded(query: &str) -> Result<Expr, QueryError> {
     parse(query).map_err(QueryError::Invalid)
 }
 
+/// `query` laid out for people, as Prometheus lays it out.
+///
+/// # Errors
+/// When it does not parse, or is over a limit.
+pub fn format_query(query: &str) -> Result<String, QueryError> {
+    parse_bounded(query).map(|expr| expr.prettify())
+}
+
+/// The parsed tree of `query` as JSON.
+///
+/// # Errors
+/// When it does not parse, or is over a limit.
+pub fn query_tree(query: &str) -> Result<serde_json::Value, QueryError> {
+    serde_json::to_value(parse_bounded(query)?).map_err(|error| QueryError::Execution(error.to_string()))
+}
+
+/// The selector `text` alone, over `[start, end]` as it is.
+pub(super) fn selector(text: &str, (start, end): (TimeMs, TimeMs)) -> Result<Select, QueryError> {
+    let Expr::VectorSelector(selector) = parse_bounded(text)? else {
+        return Err(QueryError::Invalid(format!("invalid parameter \"match[]\": {text:?} is not a selector")));
+    };
+    let params = Params::range((start, end), 1, end, Width::SECOND);
+    let mut compiler = Compiler { params, span: (start, end), service: None, threshold: None, selects: Vec::new() };
+    compiler.select(&selector, 0)?;
+    let select = compiler.selects.pop().ok_or_else(|| QueryError::Invalid(format!("{text:?} is not a selector")))?;
+    Ok(Select { start, end, ..select })
+}
+
 struct Compiler<'a> {
     params: Params,
     /// First and last time at which the expression in hand is evaluated.
@@ -307,8 +365,8 @@ impl Compiler<'_> {
         let outer = std::mem::replace(&mut self.span, (start, last));
         let of = self.node(&subquery.expr, depth)?;
         self.span = outer;
-        let Params { now, width, .. } = self.params;
-        let grid = Grid { start, step, steps, now, lookback: self.params.lookback(), width };
+        let Params { now, width, increases, .. } = self.params;
+        let grid = Grid { start, step, steps, now, lookback: self.params.lookback(), width, increases };
         Ok(Subquery { of, range, offset, at, grid })
     }
 

@@ -9,7 +9,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::QueryError;
+use super::index::INDEX_BYTES_MAX;
 use super::limits::{Budget, Limits};
+use super::remember::REMEMBERED_BYTES_MAX;
 
 /// The query room's own metrics.
 #[derive(Clone, Debug)]
@@ -21,6 +23,9 @@ pub struct QueryMetrics {
     unknown_series: Counter,
     running: Gauge,
     waiting: Gauge,
+    index_bytes: Gauge,
+    remembered_bytes: Gauge,
+    parts: Family<[(&'static str, &'static str); 1], Counter>,
     limit: Family<[(&'static str, &'static str); 1], Gauge>,
 }
 
@@ -34,6 +39,9 @@ impl Default for QueryMetrics {
             unknown_series: Counter::default(),
             running: Gauge::default(),
             waiting: Gauge::default(),
+            index_bytes: Gauge::default(),
+            remembered_bytes: Gauge::default(),
+            parts: Family::default(),
             limit: Family::default(),
         }
     }
@@ -51,6 +59,10 @@ impl QueryMetrics {
         registry.register("unknown_series", "Series of blocks that the catalogue does not know", unknown);
         registry.register("running", "Queries evaluated now", self.running.clone());
         registry.register("waiting", "Queries that wait for their turn", self.waiting.clone());
+        registry.register("index_bytes", "Bytes of the index of series by labels", self.index_bytes.clone());
+        let held = self.remembered_bytes.clone();
+        registry.register("remembered_bytes", "Bytes of parts of answers that are remembered", held);
+        registry.register("parts", "Parts of range answers by source", self.parts.clone());
         registry.register("limit", "Limits of one query and of all of them", self.limit.clone());
     }
 
@@ -60,6 +72,8 @@ impl QueryMetrics {
             ("query_waiting", limits.waiting),
             ("query_series", limits.series),
             ("query_bytes", limits.bytes),
+            ("query_index_bytes", INDEX_BYTES_MAX),
+            ("query_remembered_bytes", REMEMBERED_BYTES_MAX),
         ] {
             self.limit.get_or_create(&[("limit", name)]).set(value as i64);
         }
@@ -87,6 +101,18 @@ impl QueryMetrics {
 
     pub(super) fn unknown(&self, series: usize) {
         self.unknown_series.inc_by(series as u64);
+    }
+
+    pub(super) fn held(&self, index_bytes: u64, remembered_bytes: u64) {
+        self.index_bytes.set(index_bytes as i64);
+        self.remembered_bytes.set(remembered_bytes as i64);
+    }
+
+    /// Counts the parts of a range answer: those that were remembered, and those that were read.
+    pub(super) fn remembered(&self, (remembered, shared): (usize, usize), read: usize) {
+        self.parts.get_or_create(&[("source", "remembered")]).inc_by(remembered as u64);
+        self.parts.get_or_create(&[("source", "shared")]).inc_by(shared as u64);
+        self.parts.get_or_create(&[("source", "read")]).inc_by(read as u64);
     }
 
     pub(super) fn load(&self, (running, waiting): (usize, usize)) {

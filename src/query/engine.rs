@@ -13,13 +13,15 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 
 use super::QueryError;
-use super::compile::{Params, Plan};
+use super::compile::{Increases, Params, Plan};
 use super::counters::QueryMetrics;
 use super::fetch::{Gathered, Reading, Wanted, in_order};
+use super::index::Indexes;
 use super::limits::{Budget, Gate, Limits, Pass};
+use super::remember::{Asked, Remembered};
 use super::select::{Meant, Select};
 use super::value::Answer;
-use crate::model::{Labels, SeriesId, SeriesWindows, TimeMs, Width};
+use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
 use crate::rollup::{BlockCache, MetricEntry, Stream, Streams, load_metrics, register_series};
 use crate::storage::{BlockKey, Retention, StreamRow, Tier};
 
@@ -27,6 +29,8 @@ use crate::storage::{BlockKey, Retention, StreamRow, Tier};
 pub(super) const RETRIES: usize = 5;
 /// Metrics whose stored series are noted as known; past it the note starts afresh, and they are read again.
 const CATALOGUED_MAX: usize = 100_000;
+/// Metrics whose series are read in one statement.
+const METRICS_PER_READ: usize = 100;
 
 /// Reads measurements.
 pub struct Engine {
@@ -38,6 +42,10 @@ pub struct Engine {
     pub metrics: QueryMetrics,
     /// Metrics whose stored series are in the registry, by their number here.
     catalogued: Mutex<HashSet<u32>>,
+    /// Which series a selector means.
+    pub(super) indexes: Indexes,
+    /// Parts of answers.
+    pub(super) remembered: Remembered,
 }
 
 /// The series of a selector, and how many in its blocks nobody knows.
@@ -61,6 +69,8 @@ impl Engine {
             gate: Gate::new(Limits::default()),
             metrics: QueryMetrics::default(),
             catalogued: Mutex::default(),
+            indexes: Indexes::default(),
+            remembered: Remembered::default(),
         }
         .limited(Limits::default())
     }
@@ -71,27 +81,6 @@ impl Engine {
         self.metrics.show(&limits);
         self.gate = Gate::new(limits);
         self
-    }
-
-    /// Every metric, with the series that are stored or were seen.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn metrics(&self) -> Result<Vec<Arc<MetricEntry>>, QueryError> {
-        load_metrics(self.streams.registry(), self.streams.storage()).await?;
-        let metrics = self.streams.registry().metrics();
-        for metric in &metrics {
-            self.catalogue(metric).await?;
-        }
-        Ok(metrics)
-    }
-
-    /// The labels of each series of `metric`.
-    #[must_use]
-    pub fn series_labels(&self, metric: &MetricEntry) -> Vec<Labels> {
-        let registry = self.streams.registry();
-        let series = metric.series().into_iter();
-        series.filter_map(|slot| Some(registry.labels(registry.get(slot)?))).collect()
     }
 
     /// Evaluates `query` at `at`.
@@ -151,17 +140,46 @@ impl Engine {
         service: Option<&str>,
     ) -> Result<Vec<Answer>, QueryError> {
         let now = Utc::now().timestamp_millis();
-        self.ask(queries, Params { start, end, step, now, width: self.streams.width() }, service).await
+        self.ask(queries, Params::range((start, end), step, now, self.streams.width()), service).await
+    }
+
+    /// Evaluates `query` at `at` with increases told as asked.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn instant_by(&self, query: &str, at: TimeMs, increases: Increases) -> Result<Answer, QueryError> {
+        let params = Params::instant(at, Utc::now().timestamp_millis(), self.streams.width());
+        only(self.ask(&[query], Params { increases, ..params }, None).await)
+    }
+
+    /// Evaluates `query` at each `step` from `start` to `end` with increases told as asked.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn range_by(
+        &self,
+        query: &str,
+        span: (TimeMs, TimeMs),
+        step: TimeMs,
+        increases: Increases,
+    ) -> Result<Answer, QueryError> {
+        let params = Params::range(span, step, Utc::now().timestamp_millis(), self.streams.width());
+        only(self.ask(&[query], Params { increases, ..params }, None).await)
     }
 
     async fn ask(&self, queries: &[&str], params: Params, service: Option<&str>) -> Result<Vec<Answer>, QueryError> {
         let plans = queries.iter().map(|query| self.plan(query, params, service)).collect::<Result<Vec<_>, _>>();
         let began = Instant::now();
         let result = match (plans, self.gate.enter().await) {
-            (Ok(plans), Ok(pass)) => pass.within(self.evaluate_all(&plans, &pass)).await,
+            (Ok(plans), Ok(pass)) => pass.within(self.evaluate_all(&plans, (queries, service), &pass)).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
         self.count(result, began)
+    }
+
+    /// Its limits.
+    pub const fn limits(&self) -> &Limits {
+        self.gate.limits()
     }
 
     pub(super) const fn budget(&self) -> Budget {
@@ -187,6 +205,7 @@ impl Engine {
     /// Takes the measure of what runs and waits, for whoever reads the metrics now.
     pub fn sample_gauges(&self) {
         self.metrics.load(self.gate.load());
+        self.metrics.held(self.indexes.bytes(), self.remembered.bytes() as u64);
     }
 
     /// Compiles `query` for the tier that reaches back to the earliest window it needs.
@@ -227,10 +246,18 @@ impl Engine {
         }
     }
 
-    async fn evaluate_all(&self, plans: &[(Plan, Reading)], pass: &Pass) -> Result<Vec<Answer>, QueryError> {
-        let answers = plans.iter().map(|(plan, reading)| async move {
-            let mut budget = self.budget();
-            let answer = self.evaluate(plan, *reading, pass, &mut budget).await;
+    async fn evaluate_all(
+        &self,
+        plans: &[(Plan, Reading)],
+        (queries, service): (&[&str], Option<&str>),
+        pass: &Pass,
+    ) -> Result<Vec<Answer>, QueryError> {
+        let answers = plans.iter().zip(queries).map(|((plan, reading), query)| async move {
+            let (mut budget, asked) = (self.budget(), Asked { query, service });
+            // Boxed, so that the compiler need not look through it from every handler.
+            let answer: BoxFuture<'_, Result<Answer, QueryError>> =
+                Box::pin(self.evaluate_remembering(&asked, (plan, *reading), pass, &mut budget));
+            let answer = answer.await;
             self.metrics.read(&budget);
             answer
         });
@@ -282,10 +309,8 @@ impl Engine {
             load_metrics(self.streams.registry(), self.streams.storage()).await?;
             metrics = self.metrics_of(select);
         }
-        for (metric, _) in &metrics {
-            self.catalogue(metric).await?;
-        }
-        Wanted::of(self.streams.registry(), metrics, select, budget)
+        self.catalogue(metrics.iter().map(|(metric, _)| metric)).await?;
+        Wanted::of((self.streams.registry(), &self.indexes), metrics, select, budget)
     }
 
     /// What `select` wants, and the block keys and heads over the span of `around` as of one database snapshot. None when
@@ -303,11 +328,16 @@ impl Engine {
         if metrics.len() != before.metrics.len() {
             return Ok(None);
         }
-        let wanted = Wanted::of(self.streams.registry(), metrics, select, budget)?;
+        let wanted = Wanted::of((self.streams.registry(), &self.indexes), metrics, select, budget)?;
         Ok(Some((wanted, Snapshot { keys: in_order(keys), rows, heads })))
     }
 
-    async fn fetch(&self, select: &Select, reading: Reading, budget: &mut Budget) -> Result<Found, QueryError> {
+    pub(super) async fn fetch(
+        &self,
+        select: &Select,
+        reading: Reading,
+        budget: &mut Budget,
+    ) -> Result<Found, QueryError> {
         let mut asked_for = HashSet::new();
         for _ in 0..RETRIES {
             let mut room = budget.clone();
@@ -334,19 +364,26 @@ impl Engine {
         Err(replaced())
     }
 
-    /// Makes the stored series of `metric` known, once; those that come later are looked up when blocks name them.
-    pub(super) async fn catalogue(&self, metric: &MetricEntry) -> Result<(), QueryError> {
-        if self.catalogued.lock().contains(&metric.index) {
-            return Ok(());
+    /// Makes the stored series of `metrics` known, once; those that come later are looked up when blocks name them.
+    pub(super) async fn catalogue(
+        &self,
+        metrics: impl Iterator<Item = &Arc<MetricEntry>> + Send,
+    ) -> Result<(), QueryError> {
+        let new: Vec<Arc<MetricEntry>> = {
+            let catalogued = self.catalogued.lock();
+            metrics.filter(|metric| !catalogued.contains(&metric.index)).map(Arc::clone).collect()
+        };
+        for metrics in new.chunks(METRICS_PER_READ) {
+            let ids: Vec<i64> = metrics.iter().map(|metric| metric.id.0 as i64).collect();
+            for row in self.streams.storage().series_of_metrics(&ids).await? {
+                register_series(self.streams.registry(), &row);
+            }
+            let mut catalogued = self.catalogued.lock();
+            if catalogued.len() >= CATALOGUED_MAX {
+                catalogued.clear();
+            }
+            catalogued.extend(metrics.iter().map(|metric| metric.index));
         }
-        for row in self.streams.storage().series_of_metric(metric.id.0 as i64).await? {
-            register_series(self.streams.registry(), &row);
-        }
-        let mut catalogued = self.catalogued.lock();
-        if catalogued.len() >= CATALOGUED_MAX {
-            catalogued.clear();
-        }
-        catalogued.insert(metric.index);
         Ok(())
     }
 

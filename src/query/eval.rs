@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::calls::Call;
+use super::calls::{Call, Function};
 use super::compile::{Node, Plan, Selected};
+use super::fold::Folding;
 use super::notes::Notes;
 use super::samples::{self, Grid, Over, Source, covered};
 use super::select::Select;
@@ -42,6 +43,10 @@ impl Plan {
             Ok(Value::Text(text)) => AnswerValue::Text(text),
             Ok(Value::Vector(mut columns)) => {
                 columns.retain(|column| column.samples.iter().any(Sample::is_some));
+                if grid.steps > 1 {
+                    // Ranges come in the order of their labels, however they were found.
+                    columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+                }
                 AnswerValue::Vector(columns)
             }
             Err(QueryError::Deadline(_)) => return Ok(None),
@@ -52,6 +57,9 @@ impl Plan {
         Ok(Some(Answer { times, value, warnings, infos }))
     }
 }
+
+/// Takes columns one after another.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Column) -> Result<(), QueryError>;
 
 /// An evaluation at the steps of `grid`.
 #[derive(Clone, Copy)]
@@ -86,6 +94,14 @@ impl<'a> Eval<'a> {
                 Value::Text(_) => Err(QueryError::Invalid("text cannot be negated".to_owned())),
             },
             Node::Call(call, args) => self.call(*call, args),
+            Node::Aggregate { op, of, by, .. } if Folding::can(op) => {
+                let mut folding = Folding::new(op, by.as_ref(), self.grid.steps);
+                self.each(of, &mut |column| {
+                    folding.add(column);
+                    Ok(())
+                })?;
+                Ok(Value::Vector(folding.finish(self.notes)))
+            }
             Node::Aggregate { op, of, parameter, by } => {
                 let parameter = parameter.as_ref().map(|parameter| self.node(parameter)).transpose()?;
                 let Value::Vector(columns) = self.node(of)? else {
@@ -105,39 +121,73 @@ impl<'a> Eval<'a> {
         if self.stop.load(Ordering::Relaxed) { Err(QueryError::Deadline(Duration::ZERO)) } else { Ok(()) }
     }
 
+    /// Hands the columns of a vector to `sink` one after another; those of selectors and of rates are made one by one.
+    fn each(&self, node: &Node, sink: Sink<'_>) -> Result<(), QueryError> {
+        match node {
+            Node::Series(selected) if selected.range == 0 => self.each_selected(selected, samples::instant, sink),
+            Node::Call(call @ Call { function: Function::Increase { per_second }, .. }, args) => {
+                self.each_increase((*call, *per_second), args, sink)
+            }
+            _ => match self.node(node)? {
+                Value::Vector(columns) => columns.into_iter().try_for_each(sink),
+                _ => Err(QueryError::Invalid("an aggregation takes a vector".to_owned())),
+            },
+        }
+    }
+
     /// Columns of an instant selector.
     pub(super) fn selected(
         &self,
         selected: &Selected,
         samples: impl Fn(&SeriesWindows, &Grid, TimeMs) -> Vec<Sample>,
     ) -> Result<Value, QueryError> {
+        self.collect(|sink| self.each_selected(selected, samples, sink)).map(Value::Vector)
+    }
+
+    fn each_selected(
+        &self,
+        selected: &Selected,
+        samples: impl Fn(&SeriesWindows, &Grid, TimeMs) -> Vec<Sample>,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
         let grid = self.grid_at(selected.at);
         let of = |series: &SeriesWindows| {
             let column = Column { labels: series.labels.clone(), samples: samples(series, &grid, selected.offset) };
             self.spread(column, selected.at)
         };
-        self.columns(self.series_of(selected), of).map(Value::Vector)
+        self.each_column(self.series_of(selected), of, sink)
     }
 
     fn series_of(&self, selected: &Selected) -> &'a [SeriesWindows] {
         self.series.get(selected.select).copied().unwrap_or_default()
     }
 
-    fn columns<T>(&self, of: &[T], column: impl Fn(&T) -> Column) -> Result<Vec<Column>, QueryError> {
-        let total = of.len().saturating_mul(self.grid.steps);
-        if total > SAMPLES_MAX {
-            return Err(QueryError::Limit(format!(
-                "{total} samples > limit of {SAMPLES_MAX}: narrow the selector or the range"
-            )));
-        }
-        let mut out = Vec::new();
+    fn each_column<T>(&self, of: &[T], column: impl Fn(&T) -> Column, sink: Sink<'_>) -> Result<(), QueryError> {
         for one in of {
             self.go_on()?;
             let column = column(one);
             if column.samples.iter().any(Sample::is_some) {
-                out.push(column);
+                sink(column)?;
             }
         }
+        Ok(())
+    }
+
+    /// All columns that `each` hands out.
+    pub(super) fn collect(
+        &self,
+        each: impl FnOnce(Sink<'_>) -> Result<(), QueryError>,
+    ) -> Result<Vec<Column>, QueryError> {
+        let mut out: Vec<Column> = Vec::new();
+        each(&mut |column| {
+            let total = (out.len() + 1).saturating_mul(self.grid.steps);
+            if total > SAMPLES_MAX {
+                let text = format!("{total} samples > limit of {SAMPLES_MAX}: narrow the selector or the range");
+                return Err(QueryError::Limit(text));
+            }
+            out.push(column);
+            Ok(())
+        })?;
         Ok(out)
     }
 
@@ -162,16 +212,28 @@ impl<'a> Eval<'a> {
         arg: Option<&Node>,
         samples: impl Fn(Source<'_>, &Grid, Over) -> Vec<Sample>,
     ) -> Result<Vec<Column>, QueryError> {
+        self.collect(|sink| self.each_over_range(call, arg, samples, sink))
+    }
+
+    /// The same, one after another.
+    pub(super) fn each_over_range(
+        &self,
+        call: Call,
+        arg: Option<&Node>,
+        samples: impl Fn(Source<'_>, &Grid, Over) -> Vec<Sample>,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
         let named = |labels: &Labels| if call.keeps_name() { labels.clone() } else { without_name(labels) };
         match arg {
             Some(Node::Series(selected)) if selected.range > 0 => {
                 self.note_widened(selected.range);
                 let (grid, at) = (self.grid_at(selected.at), selected.at);
                 let over = Over { range: selected.range, offset: selected.offset, per_second: false, of_points: false };
-                self.columns(self.series_of(selected), |series| {
+                let column = |series: &SeriesWindows| {
                     let samples = samples(Source::Series(series), &grid, over);
                     self.spread(Column { labels: named(&series.labels), samples }, at)
-                })
+                };
+                self.each_column(self.series_of(selected), column, sink)
             }
             Some(Node::Subquery(subquery)) => {
                 let (grid, at) = (self.grid_at(subquery.at), subquery.at);
@@ -180,11 +242,12 @@ impl<'a> Eval<'a> {
                 let Value::Vector(columns) = inner.node(&subquery.of)? else {
                     return Err(QueryError::Invalid("a subquery takes a vector".to_owned()));
                 };
-                self.columns(&columns, |column| {
+                let column = |column: &Column| {
                     let points = self.points(call, column, &subquery.grid);
                     let samples = samples(Source::Points(&points), &grid, over);
                     self.spread(Column { labels: named(&column.labels), samples }, at)
-                })
+                };
+                self.each_column(&columns, column, sink)
             }
             _ => Err(expected(call, "a range vector")),
         }

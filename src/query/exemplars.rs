@@ -47,7 +47,7 @@ impl Engine {
     ) -> Result<(Vec<SeriesExemplars>, bool), QueryError> {
         let now = Utc::now().timestamp_millis();
         let step = (end - start).max(1);
-        let plan = Plan::parse(query, Params { start, end, step, now, width: self.streams.width() }, None)?;
+        let plan = Plan::parse(query, Params::range((start, end), step, now, self.streams.width()), None)?;
         let reading = self.reading(now - start + SPREAD_MS, 0);
         let selects = plan.selects().iter().map(|select| Select { start, end, ..select.clone() });
         let selects: Vec<Select> = selects.collect();
@@ -98,7 +98,7 @@ impl Engine {
                 self.look_up(&unknown).await?;
                 continue;
             }
-            let windows = reading.windows(select.span());
+            let windows = reading.fine_windows(select.span());
             for (row, stream) in snapshot.rows.iter().zip(&snapshot.heads) {
                 for (slot, exemplar) in stream.head.exemplars(row.cursor_seq, windows) {
                     gathered.add(slot, &[exemplar], &mut room)?;
@@ -142,7 +142,7 @@ impl<'a> Gathered<'a> {
     }
 
     fn add(&mut self, slot: Slot, exemplars: &[Exemplar], budget: &mut Budget) -> Result<(), QueryError> {
-        if !self.wanted.slots.contains(&slot) {
+        if !self.wanted.slots.contains(slot) {
             return Ok(());
         }
         let (start, end) = self.span;

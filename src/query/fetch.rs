@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
 
 use super::QueryError;
+use super::index::Indexes;
 use super::limits::Budget;
 use super::select::{Meant, Select};
 use crate::model::{Cell, MetricId, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
@@ -25,9 +27,23 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// The window of the tier that holds the window `start`.
+    fn window_of(&self, start: WindowStart) -> WindowStart {
+        match self.tier {
+            Tier::Fine => start,
+            _ => self.width.window_of(TimeMs::from(start) * 1000),
+        }
+    }
+
     /// First and last window of a span; the last one holds its end.
     pub(super) fn windows(&self, (start, end): (TimeMs, TimeMs)) -> (WindowStart, WindowStart) {
         (self.width.window_of(start), self.width.window_of(end))
+    }
+
+    /// First and last window as ingested that those may hold.
+    pub(super) fn fine_windows(&self, span: (TimeMs, TimeMs)) -> (WindowStart, WindowStart) {
+        let (first, last) = self.windows(span);
+        (first, last.saturating_add(self.width.seconds() - 1))
     }
 
     /// The blocks that may hold those windows.
@@ -50,22 +66,21 @@ impl Reading {
 /// The metrics of a selector, and the series of theirs that it wants.
 pub(super) struct Wanted {
     pub(super) metrics: Vec<(Arc<MetricEntry>, Meant)>,
-    pub(super) slots: HashSet<Slot>,
+    pub(super) slots: RoaringBitmap,
 }
 
 impl Wanted {
     pub(super) fn of(
-        registry: &Registry,
+        (registry, indexes): (&Registry, &Indexes),
         metrics: Vec<(Arc<MetricEntry>, Meant)>,
         select: &Select,
         budget: &mut Budget,
     ) -> Result<Self, QueryError> {
-        let matches = |slot: &Slot| registry.get(*slot).is_some_and(|entry| select.matches(&registry.labels(entry)));
-        let mut slots = HashSet::new();
+        let mut slots = RoaringBitmap::new();
         for (metric, _) in &metrics {
-            slots.extend(metric.series().into_iter().filter(matches));
+            slots.extend(indexes.pick(registry, metric, select));
         }
-        budget.take_series(slots.len())?;
+        budget.take_series(slots.len() as usize)?;
         Ok(Self { metrics, slots })
     }
 
@@ -93,10 +108,7 @@ impl<'a> Gathered<'a> {
 
     /// The window of the tier that holds the window `start`, if it is asked for.
     fn window_of(&self, start: WindowStart) -> Option<WindowStart> {
-        let window = match self.reading.tier {
-            Tier::Fine => start,
-            _ => self.reading.width.window_of(TimeMs::from(start) * 1000),
-        };
+        let window = self.reading.window_of(start);
         (self.windows.0 <= window && window <= self.windows.1).then_some(window)
     }
 
@@ -106,14 +118,17 @@ impl<'a> Gathered<'a> {
                 self.unknown.push(series.id);
                 continue;
             };
-            if !self.wanted.slots.contains(&slot) {
+            if !self.wanted.slots.contains(slot) {
                 continue;
             }
-            for (start, cell) in &series.windows {
-                let Some(window) = self.window_of(*start) else { continue };
-                budget.take_window(cell)?;
-                self.by_slot.entry(slot).or_default().push((window, cell.clone()));
-            }
+            // Windows ascend, and so do those of the tier that hold them.
+            let (reading, (first, last)) = (self.reading, self.windows);
+            let from = series.windows.partition_point(|(start, _)| reading.window_of(*start) < first);
+            let to = series.windows.partition_point(|(start, _)| reading.window_of(*start) <= last);
+            let inside = series.windows.get(from..to).unwrap_or_default();
+            budget.take_bytes(inside.iter().map(|(_, cell)| cell.bytes()).sum())?;
+            let windows = self.by_slot.entry(slot).or_default();
+            windows.extend(inside.iter().map(|(start, cell)| (reading.window_of(*start), cell.clone())));
         }
         Ok(())
     }
@@ -138,7 +153,7 @@ impl<'a> Gathered<'a> {
     }
 
     fn add_entry(&mut self, entry: &HeadEntry, budget: &mut Budget) -> Result<(), QueryError> {
-        let window = self.window_of(entry.window).filter(|_| self.wanted.slots.contains(&entry.slot));
+        let window = self.window_of(entry.window).filter(|_| self.wanted.slots.contains(entry.slot));
         let Some(window) = window else { return Ok(()) };
         budget.take_window(&entry.cell)?;
         self.by_slot.entry(entry.slot).or_default().push((window, entry.cell.clone()));
@@ -168,6 +183,9 @@ impl<'a> Gathered<'a> {
 
 /// Windows in order, partials of one window merged.
 pub(super) fn merge(mut windows: Vec<(WindowStart, Cell)>) -> Vec<(WindowStart, Cell)> {
+    if windows.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return windows;
+    }
     windows.sort_by_key(|(window, _)| *window);
     let mut out: Vec<(WindowStart, Cell)> = Vec::with_capacity(windows.len());
     for (window, cell) in windows {

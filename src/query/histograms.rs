@@ -9,6 +9,9 @@ use super::relabel::with_label;
 use super::value::{Column, HistogramSample, Sample, Value, without_name};
 use crate::model::Labels;
 
+/// A count may fall by so much of itself through rounding.
+const ROUNDING: f64 = 1e-12;
+
 /// Columns of one classic histogram by their upper bound.
 type Buckets = Vec<(f64, Column)>;
 
@@ -68,6 +71,10 @@ impl Eval<'_> {
                     .iter()
                     .filter_map(|(bound, column)| Some((*bound, column.samples.get(step)?.float()?)))
                     .collect();
+                if counts.windows(2).any(|pair| matches!(pair, [(_, a), (_, b)] if b < a && a - b > a.abs() * ROUNDING))
+                {
+                    self.notes.info("input to histogram_quantile needed to be fixed for monotonicity");
+                }
                 Sample::from((!counts.is_empty()).then(|| quantile::of_classic(*q, &counts)))
             };
             out.push(Column { labels, samples: q.iter().enumerate().map(at).collect() });

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use chrono::Utc;
 use hashbrown::{HashMap, HashSet};
-use promql_parser::label::Matcher;
 
 use super::QueryError;
 use super::compile::{Params, Plan};
@@ -14,14 +13,11 @@ use super::condition::Condition;
 use super::engine::{Engine, RETRIES, replaced};
 use super::fetch::{Reading, in_order, merge};
 use super::limits::Pass;
-use super::select::{Meant, Select, is_equality};
+use super::select::{Meant, Select};
 use super::value::Answer;
-use crate::model::{Cell, Labels, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::model::{Cell, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
 use crate::rollup::{BlockSeries, MetricEntry, Registry, Slot, Stream, load_metrics};
 use crate::storage::{StreamRow, Tier};
-
-/// From so many selectors of a metric on, its series are indexed by the labels that they ask for.
-const INDEX_FROM: usize = 4;
 
 /// The series of one selector, or which limit it is over.
 type Found = Result<Arc<[SeriesWindows]>, String>;
@@ -93,7 +89,7 @@ impl Engine {
         step: TimeMs,
     ) -> Result<Answer, QueryError> {
         let (began, now) = (Instant::now(), Utc::now().timestamp_millis());
-        let params = Params { start, end, step, now, width: self.streams.width() };
+        let params = Params::range((start, end), step, now, self.streams.width());
         let result = match (self.plan_with(params, |params| condition.plan(params)), self.enter().await) {
             (Ok((plan, reading)), Ok(pass)) => {
                 pass.within(self.evaluate(&plan, reading, &pass, &mut self.budget())).await
@@ -142,9 +138,7 @@ impl Engine {
         let mut asked_for = HashSet::new();
         for _ in 0..RETRIES {
             let asked = self.asked(selects).await?;
-            for asked in &asked {
-                self.catalogue(&asked.metric).await?;
-            }
+            self.catalogue(asked.iter().map(|asked| &asked.metric)).await?;
             let ids: Vec<i64> = asked.iter().map(|asked| asked.metric.id.0 as i64).collect();
             let (keys, rows) = self.streams.storage().block_keys(&ids, &reading.blocks((start, end))).await?;
             let heads = self.streams.follow(&rows).await?;
@@ -215,9 +209,8 @@ struct Picking<'a> {
 /// What selectors pick of one metric.
 struct Picked<'a> {
     metric: &'a Arc<MetricEntry>,
-    series: Vec<(Slot, Labels)>,
-    /// By which selector, as what, and the places in `series`.
-    picks: Vec<(usize, &'a Meant, Vec<usize>)>,
+    /// By which selector, as what, and the slots of its series.
+    picks: Vec<(usize, &'a Meant, Vec<Slot>)>,
     windows: HashMap<Slot, Vec<(WindowStart, Cell)>>,
     span: (WindowStart, WindowStart),
 }
@@ -246,29 +239,26 @@ impl<'a> Picking<'a> {
 
     fn pick(&mut self, asked: &'a Asked) -> Picked<'a> {
         let (registry, width) = (self.registry(), self.engine.streams.width());
-        let labelled = |slot: Slot| registry.get(slot).map(|entry| (slot, registry.labels(entry)));
-        let series: Vec<(Slot, Labels)> = asked.metric.series().into_iter().filter_map(labelled).collect();
-        let mut index = Index::new(&series, asked.by.len());
-        let (mut picks, mut windows) = (Vec::with_capacity(asked.by.len()), HashMap::new());
+        let mut picks = Vec::with_capacity(asked.by.len());
+        let mut windows: HashMap<Slot, Vec<(WindowStart, Cell)>> = HashMap::new();
         let mut span = (WindowStart::MAX, WindowStart::MIN);
         for (number, meant) in &asked.by {
             let (Some(select), Some(found)) = (self.selects.get(*number), self.found.get_mut(*number)) else {
                 continue;
             };
-            let places = index.pick(select);
-            if let Err(error) = self.engine.budget().take_series(places.len()) {
+            let slots = self.engine.indexes.pick(registry, &asked.metric, select);
+            if let Err(error) = self.engine.budget().take_series(slots.len()) {
                 *found = Err(error.to_string());
                 continue;
             }
             let own = span_of(select, width);
             span = (span.0.min(own.0), span.1.max(own.1));
-            for (slot, _) in places.iter().filter_map(|place| series.get(*place)) {
+            for slot in &slots {
                 windows.entry(*slot).or_default();
             }
-            picks.push((*number, meant, places));
+            picks.push((*number, meant, slots));
         }
-        drop(index);
-        Picked { metric: &asked.metric, series, picks, windows, span }
+        Picked { metric: &asked.metric, picks, windows, span }
     }
 
     fn add_block(&mut self, metric_id: i64, block: &[BlockSeries]) {
@@ -302,10 +292,10 @@ impl<'a> Picking<'a> {
             for windows in picked.windows.values_mut() {
                 *windows = merge(std::mem::take(windows));
             }
-            for (number, meant, places) in &picked.picks {
+            for (number, meant, slots) in &picked.picks {
                 let places_of = (self.found.get_mut(*number), self.selects.get(*number), budgets.get_mut(*number));
                 let (Some(found), Some(select), Some(budget)) = places_of else { continue };
-                let series = picked.series_of(self.engine, select, places);
+                let series = picked.series_of(self.engine, select, slots);
                 let presented = series.map(|one| select.present(one, meant, budget)).collect::<Result<Vec<_>, _>>();
                 match (&mut *found, presented) {
                     (Ok(found), Ok(presented)) => found.extend(presented.into_iter().flatten()),
@@ -328,9 +318,9 @@ impl Picked<'_> {
         });
     }
 
-    fn series_of(&self, engine: &Engine, select: &Select, places: &[usize]) -> impl Iterator<Item = SeriesWindows> {
+    fn series_of(&self, engine: &Engine, select: &Select, slots: &[Slot]) -> impl Iterator<Item = SeriesWindows> {
         let (registry, own) = (engine.streams.registry(), span_of(select, engine.streams.width()));
-        places.iter().filter_map(|place| self.series.get(*place)).filter_map(move |(slot, labels)| {
+        slots.iter().filter_map(move |slot| {
             let all = self.windows.get(slot).map(Vec::as_slice).unwrap_or_default();
             let inside = all.iter().filter(|(window, _)| own.0 <= *window && *window <= own.1);
             let windows: Vec<(WindowStart, Cell)> = inside.cloned().collect();
@@ -338,7 +328,7 @@ impl Picked<'_> {
             Some(SeriesWindows {
                 id: entry.id,
                 metric: Arc::clone(&self.metric.metric),
-                labels: labels.clone(),
+                labels: registry.labels(entry),
                 windows,
             })
         })
@@ -353,41 +343,4 @@ fn span_of(select: &Select, width: Width) -> (WindowStart, WindowStart) {
 fn key(select: &Select) -> String {
     let Select { names, matchers, or_matchers, start, end } = select;
     format!("{names:?}{matchers:?}{or_matchers:?}{start}..{end}")
-}
-
-/// The series of a metric by the value of a label, for the labels that selectors ask for.
-struct Index<'a> {
-    series: &'a [(Slot, Labels)],
-    by_label: Option<HashMap<String, HashMap<&'a str, Vec<usize>>>>,
-}
-
-impl<'a> Index<'a> {
-    fn new(series: &'a [(Slot, Labels)], selectors: usize) -> Self {
-        Self { series, by_label: (selectors >= INDEX_FROM).then(HashMap::new) }
-    }
-
-    /// The places of the series that `select` means.
-    fn pick(&mut self, select: &Select) -> Vec<usize> {
-        let series = self.series;
-        let matches = |place: &usize| series.get(*place).is_some_and(|(_, labels)| select.matches(labels));
-        let equality = select.matchers.iter().find(|matcher| narrows(matcher));
-        let (Some(by_label), Some(equality)) = (&mut self.by_label, equality) else {
-            return (0..series.len()).filter(matches).collect();
-        };
-        let of_label = by_label.entry(equality.name.clone()).or_insert_with(|| {
-            let mut of_label: HashMap<&'a str, Vec<usize>> = HashMap::new();
-            for (place, (_, labels)) in series.iter().enumerate() {
-                if let Some(value) = labels.get_canonical(&equality.name) {
-                    of_label.entry(value).or_default().push(place);
-                }
-            }
-            of_label
-        });
-        of_label.get(equality.value.as_str()).into_iter().flatten().copied().filter(matches).collect()
-    }
-}
-
-/// An equality with something, on a label that series have before they are presented.
-fn narrows(matcher: &Matcher) -> bool {
-    is_equality(matcher) && !matcher.value.is_empty() && matcher.name != "le" && matcher.name != "quantile"
 }

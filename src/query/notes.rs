@@ -15,12 +15,12 @@ pub(super) struct Notes {
 impl Notes {
     /// The answer, or a part of it, is not what was asked for.
     pub(super) fn warn(&self, text: impl Into<String>) {
-        add(&self.warnings, text.into());
+        add(&self.warnings, format!("PromQL warning: {}", text.into()));
     }
 
     /// The answer may surprise.
     pub(super) fn info(&self, text: impl Into<String>) {
-        add(&self.infos, text.into());
+        add(&self.infos, format!("PromQL info: {}", text.into()));
     }
 
     /// `(warnings, infos)`.

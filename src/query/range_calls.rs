@@ -1,30 +1,28 @@
 //! Functions over a range: increases, aggregates over time, trends.
 
 use super::calls::{Call, Function};
-use super::compile::Node;
-use super::eval::Eval;
+use super::compile::{Increases, Node};
+use super::eval::{Eval, Sink};
 use super::functions::{OverTime, last_two, predict, smooth};
-use super::samples::{self, Over, Source};
+use super::samples::{self, Grid, Over, Source};
 use super::value::{Column, Sample, Value};
-use super::{QueryError, quantile};
+use super::{QueryError, extrapolate, quantile};
 use crate::model::Cell;
 
 impl Eval<'_> {
     pub(super) fn call(&self, call: Call, args: &[Node]) -> Result<Value, QueryError> {
         let columns = match call.function {
             Function::Increase { per_second } => {
-                self.note_gauges(call, args.first());
-                self.over_range(call, args.first(), |source, grid, over| {
-                    samples::increase(source, grid, Over { per_second, ..over })
-                })
+                self.collect(|sink| self.each_increase((call, per_second), args, sink))
             }
             Function::Last2 { per_second, counter } => self.over_range(call, args.first(), |source, grid, over| {
                 samples::over_time(source, grid, over, |windows, _| last_two(windows, per_second, counter))
             }),
-            Function::Delta => self.over_range(call, args.first(), |source, grid, over| {
-                samples::over_time(source, grid, over, |windows, _| {
+            Function::Delta => self.over_range(call, args.first(), |source, grid, over| match grid.increases {
+                Increases::Exact => samples::over_time(source, grid, over, |windows, _| {
                     Some(windows.last()?.last - windows.first().filter(|_| windows.len() > 1)?.last)
-                })
+                }),
+                Increases::Extrapolated => extrapolate::delta(source, grid, over),
             }),
             Function::OverTime(of) => self.over_time(call, args, of),
             Function::QuantileOverTime => self.quantile_over_time(call, args),
@@ -55,6 +53,21 @@ impl Eval<'_> {
         columns.map(Value::Vector)
     }
 
+    /// `rate` and `increase`, one column after another.
+    pub(super) fn each_increase(
+        &self,
+        (call, per_second): (Call, bool),
+        args: &[Node],
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
+        self.note_gauges(call, args.first());
+        let samples = |source: Source<'_>, grid: &Grid, over: Over| match grid.increases {
+            Increases::Exact => samples::increase(source, grid, Over { per_second, ..over }),
+            Increases::Extrapolated => extrapolate::increase(source, grid, Over { per_second, ..over }),
+        };
+        self.each_over_range(call, args.first(), samples, sink)
+    }
+
     fn over_time(&self, call: Call, args: &[Node], of: OverTime) -> Result<Vec<Column>, QueryError> {
         self.over_range(call, args.first(), |source, grid, over| {
             if let Source::Series(series) = source
@@ -64,6 +77,7 @@ impl Eval<'_> {
                     OverTime::Count => counts,
                     OverTime::Present => counts.iter().map(|n| n.float().map(|_| 1.0).into()).collect(),
                     OverTime::Last => samples::last_within(series, grid, over),
+                    OverTime::First => samples::first_within(series, grid, over),
                     _ => {
                         self.notes.info(format!("histograms are left out of {}()", call.name));
                         vec![Sample::None; grid.steps]
@@ -105,7 +119,7 @@ impl Eval<'_> {
         let series = self.series.get(selected.select).copied().into_iter().flatten();
         for one in series.filter(|one| matches!(one.windows.first(), Some((_, Cell::Gauge(_))))) {
             self.notes.info(format!(
-                "{}() of {:?}, which is a {}: each fall is read as a reset",
+                "metric might not be a counter: {}() of {:?}, which is a {}, reads each fall as a reset",
                 call.name,
                 one.metric.name,
                 one.metric.kind.as_str()

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::compile::Increases;
 use super::value::{HistogramSample, Sample};
 use crate::model::{Cell, Histogram, Run, SeriesWindows, TimeMs, Width, WindowStart};
 
@@ -26,6 +27,7 @@ pub(super) struct Grid {
     pub(super) now: TimeMs,
     pub(super) lookback: TimeMs,
     pub(super) width: Width,
+    pub(super) increases: Increases,
 }
 
 impl Grid {
@@ -39,7 +41,7 @@ impl Grid {
     }
 
     /// When a window begins to count: at its end; when it is still open, at its start or a minute ago.
-    fn counts_from(&self, window: WindowStart) -> TimeMs {
+    pub(super) fn counts_from(&self, window: WindowStart) -> TimeMs {
         let start = TimeMs::from(window) * 1000;
         let end = start + self.width.millis();
         if end > self.now { start.max(self.now - SHOWN_EARLY) } else { end }
@@ -144,11 +146,18 @@ fn shown(cell: &Cell) -> Sample {
 }
 
 /// What a window added.
-struct Added<T> {
-    at: TimeMs,
-    amount: T,
+pub(super) struct Added<T> {
+    pub(super) at: TimeMs,
+    pub(super) amount: T,
     /// Set on the first total of a series: it counts only in spans that hold this start time.
     since: Option<TimeMs>,
+}
+
+impl<T> Added<T> {
+    /// Whether it was added in a span that begins at `start`: a first total that began before is only a base.
+    fn counts(&self, start: TimeMs) -> bool {
+        self.since.is_none_or(|since| since >= start)
+    }
 }
 
 /// Walks the runs of a series and says what each added.
@@ -206,7 +215,7 @@ fn added_numbers(source: Source<'_>, grid: &Grid) -> Vec<Added<f64>> {
     out
 }
 
-fn added_histograms(series: &SeriesWindows, grid: &Grid) -> Vec<Added<Histogram>> {
+pub(super) fn added_histograms(series: &SeriesWindows, grid: &Grid) -> Vec<Added<Histogram>> {
     let mut totals = Totals { last: None };
     let mut out = Vec::new();
     for (window, cell) in &series.windows {
@@ -224,7 +233,7 @@ fn added_histograms(series: &SeriesWindows, grid: &Grid) -> Vec<Added<Histogram>
 }
 
 /// True for series whose windows are distributions.
-fn is_histogram(series: &SeriesWindows) -> bool {
+pub(super) fn is_histogram(series: &SeriesWindows) -> bool {
     series.windows.iter().any(|(_, cell)| matches!(cell, Cell::Histogram(_) | Cell::HistogramRuns(_)))
 }
 
@@ -234,9 +243,9 @@ pub(super) fn increase(source: Source<'_>, grid: &Grid, over: Over) -> Vec<Sampl
         && is_histogram(series)
     {
         let added = added_histograms(series, grid);
-        return spans(&added, grid, over, |inside, factor| {
+        return spans(&added, grid, over, |inside, start, factor| {
             let mut sum: Option<Histogram> = None;
-            for one in inside {
+            for one in inside.iter().filter(|one| one.counts(start)) {
                 match &mut sum {
                     Some(sum) => sum.merge(&one.amount),
                     None => sum = Some(one.amount.clone()),
@@ -246,21 +255,21 @@ pub(super) fn increase(source: Source<'_>, grid: &Grid, over: Over) -> Vec<Sampl
         });
     }
     let added = added_numbers(source, grid);
-    spans(&added, grid, over, |inside, factor| {
+    spans(&added, grid, over, |inside, start, factor| {
         let mut sum = None;
-        for one in inside {
+        for one in inside.iter().filter(|one| one.counts(start)) {
             *sum.get_or_insert(0.0) += one.amount;
         }
         sum.map(|sum: f64| sum * factor).into()
     })
 }
 
-/// Sums over sliding spans; a first total that began before the span is only a base.
+/// Sums over sliding spans.
 fn spans<'a, T>(
     added: &'a [Added<T>],
     grid: &Grid,
     over: Over,
-    sum: impl Fn(&mut dyn Iterator<Item = &'a Added<T>>, f64) -> Sample,
+    sum: impl Fn(&'a [Added<T>], TimeMs, f64) -> Sample,
 ) -> Vec<Sample> {
     let range = over.covered(grid.width);
     let (mut from, mut to) = (0, 0);
@@ -275,8 +284,7 @@ fn spans<'a, T>(
                 from += 1;
             }
             let inside = added.get(from..to).unwrap_or_default();
-            let mut counted = inside.iter().filter(|one| one.since.is_none_or(|since| since >= start));
-            sum(&mut counted, grid.scale(over, end))
+            sum(inside, start, grid.scale(over, end))
         })
         .collect()
 }
@@ -364,6 +372,23 @@ pub(super) fn histograms_seen(series: &SeriesWindows, grid: &Grid, over: Over) -
     let points: Vec<(TimeMs, f64)> = series.windows.iter().filter_map(present).collect();
     let over = Over { range: over.range.max(grid.width.millis()), ..over };
     Some(over_time(Source::Points(&points), grid, over, |spans, _| Some(spans.len() as f64)))
+}
+
+/// The first distribution within the range at each step.
+pub(super) fn first_within(series: &SeriesWindows, grid: &Grid, over: Over) -> Vec<Sample> {
+    let range = over.range.max(grid.width.millis());
+    let mut from = 0;
+    (0..grid.steps)
+        .map(|step| {
+            let end = grid.time(step) - over.offset;
+            while series.windows.get(from).is_some_and(|(window, _)| grid.counts_from(*window) <= end - range) {
+                from += 1;
+            }
+            let inside = series.windows.get(from..).unwrap_or_default().iter();
+            let inside = inside.take_while(|(window, _)| grid.counts_from(*window) <= end);
+            inside.map(|(_, cell)| shown(cell)).find(Sample::is_some).unwrap_or(Sample::None)
+        })
+        .collect()
 }
 
 /// The last value within the range at each step.

@@ -38,6 +38,11 @@ pub struct Meant {
 }
 
 impl Meant {
+    /// True when a series is presented as several: one a bucket, one a quantile.
+    pub(super) fn splits(&self, metric: &Metric) -> bool {
+        self.view == View::Bucket || (self.view == View::Plain && metric.kind == MetricKind::Summary)
+    }
+
     /// A value of the metric in the unit of the name asked for.
     pub(super) fn in_unit(&self, value: f64) -> f64 {
         self.scale.of(value)
@@ -77,25 +82,10 @@ impl Select {
         if !self.may_mean(&metric.name) && !alias.is_some_and(|alias| self.may_mean(alias.new)) {
             return None;
         }
-        let in_unit = |alias: &Alias| Metric {
-            name: alias.new.into(),
-            unit: alias.unit.into(),
-            kind: metric.kind,
-            temporality: metric.temporality,
-        };
-        let stands_for = alias.map(|alias| (in_unit(alias), alias.scale(&metric.unit)));
+        let stands_for = alias.map(|alias| (in_unit_of(metric, alias), alias.scale(&metric.unit)));
         for (metric, scale) in stands_for.iter().map(|(m, s)| (m, *s)).chain([(metric, UnitScale::ONE)]) {
             let prometheus = prometheus_name(metric);
-            let counted = metric.kind.is_histogram() || metric.kind == MetricKind::Summary;
-            for (view, suffix, has) in [
-                (View::Plain, "", true),
-                (View::Bucket, "_bucket", metric.kind.is_histogram()),
-                (View::Sum, "_sum", counted),
-                (View::Count, "_count", counted),
-            ] {
-                if !has {
-                    continue;
-                }
+            for (view, suffix) in views(metric.kind) {
                 let names = [format!("{prometheus}{suffix}"), format!("{}{suffix}", metric.name)];
                 if self.is_named(&names) {
                     return Some(Meant { view, scale, names });
@@ -103,6 +93,11 @@ impl Select {
             }
         }
         None
+    }
+
+    /// The names in PromQL's spelling by which this selector may mean `metric`.
+    pub(super) fn names_of(&self, metric: &Metric) -> Vec<String> {
+        told_names(metric).into_iter().filter(|name| self.is_named(&[name.clone(), name.clone()])).collect()
     }
 
     /// Rules out most metrics before their names are spelled: what is asked for by equality holds the name's first word.
@@ -183,11 +178,45 @@ impl Select {
     }
 }
 
-fn is_of_view(matcher: &Matcher) -> bool {
+/// The metric that an old name stands for.
+fn in_unit_of(metric: &Metric, alias: &Alias) -> Metric {
+    let (kind, temporality) = (metric.kind, metric.temporality);
+    Metric { name: alias.new.into(), unit: alias.unit.into(), kind, temporality }
+}
+
+/// As what metrics of a kind may be asked for, and what their names then end in.
+fn views(kind: MetricKind) -> impl Iterator<Item = (View, &'static str)> {
+    let counted = kind.is_histogram() || kind == MetricKind::Summary;
+    [
+        (View::Plain, "", true),
+        (View::Bucket, "_bucket", kind.is_histogram()),
+        (View::Sum, "_sum", counted),
+        (View::Count, "_count", counted),
+    ]
+    .into_iter()
+    .filter(|(.., has)| *has)
+    .map(|(view, suffix, _)| (view, suffix))
+}
+
+/// The current name of `metric` in PromQL's spelling.
+pub(super) fn told_name(metric: &Metric) -> String {
+    match alias_of(&metric.name) {
+        Some(alias) => prometheus_name(&in_unit_of(metric, alias)),
+        None => prometheus_name(metric),
+    }
+}
+
+/// All names under which `metric` is told of, in PromQL's spelling.
+pub(super) fn told_names(metric: &Metric) -> Vec<String> {
+    let name = told_name(metric);
+    views(metric.kind).map(|(_, suffix)| format!("{name}{suffix}")).collect()
+}
+
+pub(super) fn is_of_view(matcher: &Matcher) -> bool {
     matcher.name == "le" || matcher.name == "quantile"
 }
 
-fn is_of_name(matcher: &Matcher) -> bool {
+pub(super) fn is_of_name(matcher: &Matcher) -> bool {
     matcher.name == "__name__"
 }
 
@@ -210,7 +239,7 @@ fn matches_number(matcher: &Matcher, value: &str) -> bool {
 }
 
 /// True when a matcher is an equality.
-pub(super) const fn is_equality(matcher: &Matcher) -> bool {
+const fn is_equality(matcher: &Matcher) -> bool {
     matches!(matcher.op, MatchOp::Equal)
 }
 

@@ -267,14 +267,14 @@ fn bad_queries_say_what_is_wrong() {
     for query in [long, deep] {
         assert!(now(&query).contains("limit of"), "{}", now(&query));
     }
-    let params = Params { start: 0, end: 12_000_000, step: 1, now: 0, width: Width::TEN_SECONDS };
+    let params = Params::range((0, 12_000_000), 1, 0, Width::TEN_SECONDS);
     assert!(matches!(ask(&[], "1", params), Err(QueryError::Limit(_))));
 }
 
 #[test]
 fn a_range_is_answered_at_each_step_and_open_windows_at_once() {
     let start = TimeMs::from(nth(1)) * 1000;
-    let params = Params { start, end: start + 20_000, step: 10_000, now: start + 20_000, width: Width::TEN_SECONDS };
+    let params = Params::range((start, start + 20_000), 10_000, start + 20_000, Width::TEN_SECONDS);
     let said = |query| text(&ask(&shop(), query, params).expect(query));
     assert_eq!(said("temp{room=\"a\"}"), "{room=a} 1 5 3");
     assert_eq!(said("increase(mails[20s])"), "{} 1 3 6");
@@ -311,7 +311,7 @@ proptest! {
         }
         let cumulative = series("n", "1", MetricKind::Counter, Temporality::Cumulative, totals);
         let end = TimeMs::from(nth(amounts.len())) * 1000;
-        let params = Params { start: RUN + 10_000, end, step: 10_000, now: end + 60_000, width: Width::TEN_SECONDS };
+        let params = Params::range((RUN + 10_000, end), 10_000, end + 60_000, Width::TEN_SECONDS);
         let query = format!("rate(n[{}s])", range * 10);
         let as_deltas = ask(&[delta("n", &deltas)], &query, params).expect("answers");
         let as_totals = ask(&[cumulative], &query, params).expect("answers");
@@ -335,7 +335,7 @@ proptest! {
             totals.push((nth(i), Cell::HistogramRuns(Box::new(HistogramRuns(vec![run])))));
         }
         let end = TimeMs::from(nth(counts.len())) * 1000;
-        let params = Params { start: RUN + 10_000, end, step: 10_000, now: end + 60_000, width: Width::TEN_SECONDS };
+        let params = Params::range((RUN + 10_000, end), 10_000, end + 60_000, Width::TEN_SECONDS);
         let of = |temporality, cells| series("d", "1", MetricKind::Histogram, temporality, cells);
         for query in ["histogram_quantile(0.9, rate(d[30s]))", "histogram_count(increase(d[50s]))"] {
             let as_deltas = ask(&[of(Temporality::Delta, deltas.clone())], query, params).expect("answers");

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::block::{self, BlockError, BlockSeries};
+use crate::model::SeriesId;
 use crate::storage::{BlockKey, Storage, StorageError};
 
 /// Bytes of decoded blocks kept.
@@ -70,6 +71,35 @@ impl BlockCache {
                 let block = Arc::new(block::decode(payload, &|_| true).map_err(BlockReadError::from)?);
                 self.put(key.id, &block);
                 visit(key, &block)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same for the ids of the series alone, without decoding what is not.
+    ///
+    /// # Errors
+    /// See [`BlockReadError`].
+    pub async fn visit_ids(
+        &self,
+        storage: &Storage,
+        keys: &[BlockKey],
+        mut visit: impl FnMut(SeriesId),
+    ) -> Result<bool, BlockReadError> {
+        let mut missing = Vec::new();
+        for key in keys {
+            match self.get(key.id) {
+                Some(block) => block.iter().for_each(|series| visit(series.id)),
+                None => missing.push(*key),
+            }
+        }
+        for keys in missing.chunks(BLOCKS_PER_READ) {
+            let read = storage.block_payloads(keys).await?;
+            if read.len() < keys.len() {
+                return Ok(false);
+            }
+            for (_, payload) in read {
+                block::series_ids(&payload)?.into_iter().for_each(&mut visit);
             }
         }
         Ok(true)

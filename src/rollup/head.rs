@@ -201,6 +201,21 @@ impl Head {
         }
     }
 
+    /// The window to which metric `index` had its last point, of what is in memory.
+    #[must_use]
+    pub fn last_window(&self, index: u32) -> Option<WindowStart> {
+        let inner = self.inner.read();
+        let generations = inner.sealed.iter().map(|generation| &**generation).chain([&inner.open]);
+        generations.filter_map(|g| g.logs.get(&index)?.last()).map(|entry| entry.window).max()
+    }
+
+    /// The oldest window that metric `index` has past `cursor_seq`.
+    #[must_use]
+    pub fn oldest_window(&self, index: u32, cursor_seq: i64) -> Option<WindowStart> {
+        let inner = self.inner.read();
+        inner.past(cursor_seq).filter_map(|g| g.logs.get(&index)?.iter().map(|entry| entry.window).min()).min()
+    }
+
     /// Exemplars past `cursor_seq` in `[from, to]`.
     #[must_use]
     pub fn exemplars(&self, cursor_seq: i64, span: (WindowStart, WindowStart)) -> Vec<(Slot, Exemplar)> {

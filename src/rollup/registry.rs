@@ -34,10 +34,10 @@ pub struct MetricEntry {
 }
 
 impl MetricEntry {
-    /// The slots of its series.
+    /// The slots of its series but for the first `from`: a metric never loses one.
     #[must_use]
-    pub fn series(&self) -> Vec<Slot> {
-        self.series.read().clone()
+    pub fn series_from(&self, from: usize) -> Vec<Slot> {
+        self.series.read().get(from..).map(<[Slot]>::to_vec).unwrap_or_default()
     }
 
     /// Number of its series.
@@ -267,6 +267,11 @@ impl Registry {
     #[must_use]
     pub fn labels(&self, entry: &SeriesEntry) -> Labels {
         self.interner.labels(&[&entry.base, &entry.own])
+    }
+
+    /// The labels of `entry` as symbols, in no particular order; names are unique.
+    pub fn pairs<'a>(&self, entry: &'a SeriesEntry) -> impl Iterator<Item = (Symbol, Symbol)> + 'a {
+        entry.base.iter().chain(&*entry.own).copied()
     }
 
     /// Number of series.

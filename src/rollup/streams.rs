@@ -132,6 +132,12 @@ impl Streams {
         }
     }
 
+    /// What replicas share through Redis, when there is one.
+    #[must_use]
+    pub fn recent(&self) -> Option<&RecentFrames> {
+        self.recent.get()
+    }
+
     /// Takes the measure of what is in memory, for whoever reads the metrics now.
     pub fn sample_gauges(&self) {
         let streams = self.list();

@@ -183,6 +183,20 @@ impl Storage {
             .await
     }
 
+    /// For each metric that has blocks, the start of the last hour that it has in them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn last_hours(&self) -> Result<Vec<(i64, Option<DateTime<Utc>>)>, StorageError> {
+        let mut conn = self.conn().await?;
+        Ok(blocks::table
+            .filter(blocks::tier.eq(Tier::Fine as i16))
+            .group_by(blocks::metric_id)
+            .select((blocks::metric_id, diesel::dsl::max(blocks::starts_at)))
+            .load(&mut conn)
+            .await?)
+    }
+
     /// The bytes of blocks by id, within the metrics, tiers and spans that `keys` name. A block that compaction has
     /// replaced in between is missing from the answer: read the keys again.
     ///

@@ -49,13 +49,17 @@ impl Storage {
         Ok(metrics::table.select(MetricRow::as_select()).load(&mut conn).await?)
     }
 
-    /// The series of one metric.
+    /// The series of some metrics.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn series_of_metric(&self, metric: i64) -> Result<Vec<SeriesRow>, StorageError> {
+    pub async fn series_of_metrics(&self, metrics: &[i64]) -> Result<Vec<SeriesRow>, StorageError> {
         let mut conn = self.conn().await?;
-        Ok(series::table.filter(series::metric_id.eq(metric)).select(SeriesRow::as_select()).load(&mut conn).await?)
+        Ok(series::table
+            .filter(series::metric_id.eq_any(metrics))
+            .select(SeriesRow::as_select())
+            .load(&mut conn)
+            .await?)
     }
 
     /// The series with these ids, whatever their metric.

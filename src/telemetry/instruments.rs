@@ -95,7 +95,7 @@ fn values<T: 'static>(
 fn dotted(family: &str, kind: MetricType) -> (String, &'static str) {
     let name = family.strip_suffix("_total").unwrap_or(family);
     let (name, of, unit) = match (name.strip_suffix("_seconds"), name.strip_suffix("_bytes"), kind) {
-        (Some(name), _, MetricType::Histogram) => (name, ".duration", "s"),
+        (Some(name), _, MetricType::Histogram) if !name.ends_with("_duration") => (name, ".duration", "s"),
         (Some(name), _, _) => (name, "", "s"),
         (_, Some(name), MetricType::Counter) => (name, ".io", "By"),
         (_, Some(name), _) => (name, ".usage", "By"),
@@ -116,6 +116,7 @@ mod tests {
         let (counter, gauge, histogram) = (MetricType::Counter, MetricType::Gauge, MetricType::Histogram);
         check("fastbreak_ingest_items_total", counter, "fastbreak.ingest.items", "");
         check("fastbreak_ingest_commit_seconds", histogram, "fastbreak.ingest.commit.duration", "s");
+        check("fastbreak_query_duration_seconds", histogram, "fastbreak.query.duration", "s");
         check("fastbreak_ingest_journal_bytes_total", counter, "fastbreak.ingest.journal.io", "By");
         check("fastbreak_ingest_in_flight_bytes", gauge, "fastbreak.ingest.in_flight.usage", "By");
         check("fastbreak_rollup_head_windows", gauge, "fastbreak.rollup.head_windows", "");

@@ -19,7 +19,6 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/metrics/current",
         "/api/metrics/history?hours=1",
         "/api/metrics/history?hours=24&indicator=cpuUsage",
-        "/api/metrics/catalog",
         "/api/openapi.json",
         "/api/services",
         "/api/ingest/ledger",
@@ -37,7 +36,16 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/routes",
         "/api/inhibitions",
         "/api/slos",
+        "/api/catalog/metrics",
+        "/api/catalog/cardinality",
         "/prometheus/api/v1/query?query=1%2B1",
+        "/prometheus/api/v1/labels",
+        "/prometheus/api/v1/series?match[]=up",
+        "/prometheus/api/v1/label/__name__/values",
+        "/prometheus/api/v1/metadata",
+        "/prometheus/api/v1/rules",
+        "/prometheus/api/v1/alerts",
+        "/prometheus/api/v1/status/buildinfo",
         "/prometheus/api/v1/query_range?query=up&start=0&end=60&step=15",
         "/prometheus/api/v1/query_exemplars?query=up&start=0&end=60",
     ] {
@@ -162,10 +170,10 @@ async fn the_catalog_tells_labels_and_series() {
     let server = Server::start().await;
     let points = [("/a", 1.0), ("/b", 2.0)].map(|(route, value)| point(value, now(), &[("http.route", route)]));
     export::grpc(&server.grpc, request("shop", vec![gauge("shop.queue", points.to_vec())])).await.unwrap();
-    let detail = server.get("/api/metrics/catalog/shop.queue").await;
+    let detail = server.get("/api/catalog/metrics/shop.queue").await;
     assert_eq!((&detail["kind"], &detail["series"]), (&"gauge".into(), &2.into()));
     assert_eq!((&detail["labels"][0]["name"], &detail["labels"][0]["valueCount"]), (&"http_route".into(), &2.into()));
-    let missing = client().get(format!("{}/api/metrics/catalog/nope", server.http)).send().await.unwrap();
+    let missing = client().get(format!("{}/api/catalog/metrics/nope", server.http)).send().await.unwrap();
     assert_eq!(missing.status(), 404);
 }
 

@@ -7,19 +7,29 @@ use promql_parser::label::MatchOp;
 use promql_parser::parser::{Expr, parse};
 use promql_parser::util::parse_duration;
 
+use super::native::Native;
 use crate::model::{Labels, TimeMs};
+use crate::query::compile::Increases;
 
 /// Most values of one series of a script.
 const VALUES_MAX: usize = 100_000;
 
+/// A value as it is written.
+#[derive(Clone, Debug)]
+pub(super) enum Written {
+    Number(f64),
+    Histogram(Box<Native>),
+}
+
 /// A sequence of values, `None` for a gap.
-pub(super) type Values = Vec<Option<f64>>;
+pub(super) type Values = Vec<Option<Written>>;
 /// A series of `load`; a value of `None` marks it stale.
-pub(super) type Loaded = (Labels, Vec<(TimeMs, Option<f64>)>);
+pub(super) type Loaded = (Labels, Vec<(TimeMs, Option<Written>)>);
 
 /// One statement.
 pub(super) enum Statement {
     Clear,
+    Increase(Increases),
     Load(Vec<Loaded>),
     Eval(Box<Case>),
 }
@@ -71,11 +81,15 @@ fn statement(block: &[&str]) -> Result<Statement, String> {
     let (word, rest) = head.split_once(char::is_whitespace).unwrap_or((head, ""));
     match word {
         "clear" => Ok(Statement::Clear),
+        "increase" => {
+            let told = Increases::named(rest.trim()).ok_or("increase takes exact or prometheus")?;
+            Ok(Statement::Increase(told))
+        }
         "load" => load(rest, body),
         "eval" | "eval_ordered" | "eval_fail" | "eval_warn" | "eval_info" => {
             eval(word, rest, body).map(|case| Statement::Eval(Box::new(case)))
         }
-        other => Err(format!("{other:?} is no statement: load, clear and eval are")),
+        other => Err(format!("{other:?} is no statement: load, clear, increase and eval are")),
     }
 }
 
@@ -100,7 +114,7 @@ fn load(step: &str, body: &[&str]) -> Result<Statement, String> {
             match value {
                 Item::Gap => {}
                 Item::Stale => samples.push((step * i as TimeMs, None)),
-                Item::Number(value) => samples.push((step * i as TimeMs, Some(value))),
+                Item::Value(value) => samples.push((step * i as TimeMs, Some(value))),
             }
         }
         Ok((labels, samples))
@@ -153,20 +167,21 @@ fn labels(selector: &str) -> Result<Labels, String> {
     Ok(Labels::from_pairs(pairs))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Item {
     Gap,
     Stale,
-    Number(f64),
+    Value(Written),
 }
 
 /// `1 2`, `_`, `stale`, `1x3` (four times), `0+10x5` (six values), `_x3` (three gaps).
 fn sequence(text: &str) -> Result<Vec<Item>, String> {
-    if text.contains("{{") {
-        return Err("native histograms are not read from scripts".to_owned());
-    }
     let mut out = Vec::new();
-    for word in text.split_whitespace() {
+    for word in words(text) {
+        if word.starts_with("{{") {
+            out.extend(histograms(word)?.into_iter().map(|native| Item::Value(Written::Histogram(Box::new(native)))));
+            continue;
+        }
         let (value, times) = match word.rsplit_once('x') {
             Some((value, n)) => (value, Some(n.parse::<usize>().map_err(|_| format!("{word:?} is no sequence"))?)),
             None => (word, None),
@@ -179,11 +194,48 @@ fn sequence(text: &str) -> Result<Vec<Item>, String> {
             "stale" => out.extend(std::iter::repeat_n(Item::Stale, times.map_or(1, |n| n + 1))),
             _ => {
                 let (first, step) = growing(value, times.is_some())?;
-                out.extend((0..=times.unwrap_or(0)).map(|i| Item::Number(first + step * i as f64)));
+                let number = |i| Item::Value(Written::Number(first + step * i as f64));
+                out.extend((0..=times.unwrap_or(0)).map(number));
             }
         }
     }
     Ok(out)
+}
+
+/// Words between spaces; a histogram is one word, spaces and all.
+fn words(text: &str) -> Vec<&str> {
+    let (mut out, mut begin, mut depth) = (Vec::new(), None, 0usize);
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if c.is_whitespace() && depth == 0 {
+            out.extend(begin.take().and_then(|from: usize| text.get(from..at)));
+        } else {
+            begin.get_or_insert(at);
+        }
+    }
+    out.extend(begin.and_then(|from| text.get(from..)));
+    out
+}
+
+/// `{{..}}`, `{{..}}x3` (four times), `{{..}}+{{..}}x3`.
+fn histograms(word: &str) -> Result<Vec<Native>, String> {
+    let bad = || format!("{word:?} is no sequence of histograms");
+    let (first, rest) = word.trim_start_matches('{').split_once("}}").ok_or_else(bad)?;
+    let (step, rest) = match rest.strip_prefix("+{{") {
+        Some(step) => step.split_once("}}").map(|(step, rest)| (Some(step), rest)).ok_or_else(bad)?,
+        None => (None, rest),
+    };
+    let times = match rest.strip_prefix('x') {
+        Some(n) => n.parse::<usize>().ok().filter(|n| *n <= VALUES_MAX).ok_or_else(bad)?,
+        None if rest.is_empty() => 0,
+        None => return Err(bad()),
+    };
+    let (first, step) = (Native::parse(first)?, step.map(Native::parse).transpose()?.unwrap_or_default());
+    Ok((0..=times).map(|i| first.grown(&step, i)).collect())
 }
 
 /// `first` and what is added each time.
@@ -200,7 +252,7 @@ fn growing(text: &str, repeated: bool) -> Result<(f64, f64), String> {
     Ok((number(first)?, number(step)?))
 }
 
-fn number(text: &str) -> Result<f64, String> {
+pub(super) fn number(text: &str) -> Result<f64, String> {
     let bare = text.trim_start_matches(['+', '-']);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     if bare.eq_ignore_ascii_case("inf") {
@@ -266,7 +318,7 @@ fn expect(case: &mut Case, line: &str) -> Result<(), String> {
     }
     let (labels, values) = series(line)?;
     let value = |item| match item {
-        Item::Number(value) => Some(value),
+        Item::Value(value) => Some(value),
         Item::Gap | Item::Stale => None,
     };
     let values = sequence(values)?.into_iter().map(value).collect();

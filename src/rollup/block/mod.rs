@@ -109,6 +109,17 @@ fn encode_exemplars(out: &mut ColumnWriter, series: &[BlockSeries]) -> Result<()
     Ok(())
 }
 
+/// The series of a block, without their windows.
+///
+/// # Errors
+/// When the bytes are not a sound block.
+pub(super) fn series_ids(bytes: &[u8]) -> Result<Vec<SeriesId>, BlockError> {
+    let mut columns = open(bytes)?;
+    columns.varint()?;
+    let n = columns.count(8)?;
+    (0..n).map(|_| columns.u64().map(SeriesId)).collect()
+}
+
 /// Decodes the series that `want` asks for, in the order of the block.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ import { Panel } from './Panel.tsx';
 const VALUES = 12;
 
 export function Labels({ metric }: { metric: Schemas['MetricView'] }): JSX.Element {
-  const loaded = useGet<Schemas['MetricDetail']>(`/api/metrics/catalog/${encodeURIComponent(metric.name)}`);
+  const loaded = useGet<Schemas['MetricDetail']>(`/api/catalog/metrics/${encodeURIComponent(metric.name)}?top=100`);
   const { data, error } = loaded.value;
   const note = `${metric.kind.replace('_', ' ')}${metric.unit ? ` in ${metric.unit}` : ''}, ${count(metric.series)} series`;
   return (

@@ -21,7 +21,7 @@ async function targets(): Promise<Target[]> {
   const pages = PLACES.map((place): Target => ({ name: place.title, kind: 'page', to: place.to }));
   const [services, metrics, rules] = await Promise.allSettled([
     get<Schemas['ServicesView']>('/api/services'),
-    get<Schemas['MetricsView']>('/api/metrics/catalog'),
+    get<Schemas['MetricsView']>('/api/catalog/metrics'),
     get<Rule[]>('/api/alerts/rules'),
   ]);
   const found: Target[] = [...pages];

@@ -9,7 +9,7 @@ import { useGet } from '../data/use.ts';
 type Metric = Schemas['MetricView'];
 
 function Builder({ metric }: { metric: Metric }): JSX.Element {
-  const detail = useGet<Schemas['MetricDetail']>(`/api/metrics/catalog/${encodeURIComponent(metric.name)}`);
+  const detail = useGet<Schemas['MetricDetail']>(`/api/catalog/metrics/${encodeURIComponent(metric.name)}?top=100`);
   const { fn, by } = defaultsOf(metric);
   const labels = (detail.value.data?.labels ?? []).map(({ name }) => name).sort();
   const chosen = param('by') || by;

@@ -195,6 +195,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/catalog/cardinality": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which metrics, labels and services make how many series. */
+        get: operations["getCardinality"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/catalog/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every metric, by name. */
+        get: operations["listMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/catalog/metrics/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One metric with its labels, their values and who sends it.
+         * @description Of several that share a name the one with most series is meant.
+         */
+        get: operations["getMetric"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/deliveries": {
         parameters: {
             query?: never;
@@ -313,40 +367,6 @@ export interface paths {
         post?: never;
         /** Ends a maintenance window. */
         delete: operations["deleteMaintenanceWindow"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/metrics/catalog": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every metric, by name. */
-        get: operations["listMetrics"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/metrics/catalog/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One metric with its labels and their values. */
-        get: operations["getMetric"];
-        put?: never;
-        post?: never;
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -810,6 +830,15 @@ export interface components {
             transitions: components["schemas"]["ReplayedView"][];
             warnings: string[];
         };
+        /** @description Where all series come from. */
+        CardinalityView: {
+            /** @description The metrics of most series. */
+            metrics: components["schemas"]["MetricCardinalityView"][];
+            /** Format: int64 */
+            series: number;
+            /** @description The services of most series. */
+            services: components["schemas"]["SenderView"][];
+        };
         /** @description The value around an alert. */
         ChartView: {
             /** Format: date-time */
@@ -969,10 +998,18 @@ export interface components {
         };
         /** @description Parameters of an instant query. */
         Instant: {
+            /** @description `exact`, the default, or `prometheus`. */
+            increase?: string | null;
             /** @description PromQL. */
             query: string;
             /** @description Unix seconds or RFC 3339; now by default. */
             time?: string | null;
+        };
+        /** @description How many values a label has. */
+        LabelCount: {
+            name: string;
+            /** Format: int64 */
+            values: number;
         };
         /** @description As it is written. */
         LabelMatcher: {
@@ -983,9 +1020,12 @@ export interface components {
         /** @description A label of a metric. */
         LabelView: {
             name: string;
-            /** @description How many different values there are. */
+            /**
+             * Format: int64
+             * @description How many different values there are.
+             */
             valueCount: number;
-            /** @description Those with most series, at most 100. */
+            /** @description Those with most series. */
             values: components["schemas"]["ValueView"][];
         };
         /** @description The values of one label set. */
@@ -1034,14 +1074,32 @@ export interface components {
          * @enum {string}
          */
         MatchOp: "=" | "!=" | "=~" | "!~";
+        /** @description Where the series of a metric come from. */
+        MetricCardinalityView: {
+            /** @description The labels of most values. */
+            labels: components["schemas"]["LabelCount"][];
+            name: string;
+            prometheusName: string;
+            /** Format: int64 */
+            series: number;
+            /** @description The services of most series. */
+            services: components["schemas"]["SenderView"][];
+        };
         /** @description A metric with its labels, the one with most values first. */
         MetricDetail: components["schemas"]["MetricView"] & {
             labels: components["schemas"]["LabelView"][];
+            /** @description Who sends it, the one with most series first. */
+            services: components["schemas"]["SenderView"][];
         };
         /** @description A metric. */
         MetricView: {
             description: string;
             kind: string;
+            /**
+             * Format: date-time
+             * @description When its last window ended: to the window while it is in memory, to the hour later.
+             */
+            lastSeenAt?: string | null;
             /** @description As sent. */
             name: string;
             /** @description As Prometheus would call it. */
@@ -1053,6 +1111,8 @@ export interface components {
         /** @description The metrics that there are. */
         MetricsView: {
             metrics: components["schemas"]["MetricView"][];
+            /** @description How many are meant, those past the limit among them. */
+            total: number;
         };
         /**
          * @description What to do when one series is gone while others are there.
@@ -1119,6 +1179,8 @@ export interface components {
         Range: {
             /** @description Unix seconds or RFC 3339. */
             end: string;
+            /** @description `exact`, the default, or `prometheus`. */
+            increase?: string | null;
             /** @description PromQL. */
             query: string;
             /** @description Unix seconds or RFC 3339. */
@@ -1326,6 +1388,12 @@ export interface components {
         SecretView: {
             last4?: string | null;
             set: boolean;
+        };
+        /** @description A service and the series that it sends. */
+        SenderView: {
+            name: string;
+            /** Format: int64 */
+            series: number;
         };
         /** @description Values at even steps. */
         SeriesView: {
@@ -1606,8 +1674,9 @@ export interface components {
              */
             status?: number | null;
         };
-        /** @description A label's value and the series that have it. */
+        /** @description A value and the series that have it. */
         ValueView: {
+            /** Format: int64 */
             series: number;
             value: string;
         };
@@ -2353,6 +2422,84 @@ export interface operations {
             };
         };
     };
+    getCardinality: {
+        parameters: {
+            query?: {
+                /** @description Most rows of each list, 1 to 1000; 20 by default. */
+                top?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CardinalityView"];
+                };
+            };
+        };
+    };
+    listMetrics: {
+        parameters: {
+            query?: {
+                /** @description Words that name or description hold. */
+                search?: string;
+                /** @description Most metrics, 1 to 10000. */
+                limit?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricsView"];
+                };
+            };
+        };
+    };
+    getMetric: {
+        parameters: {
+            query?: {
+                /** @description Most rows of each list, 1 to 1000; 20 by default. */
+                top?: string;
+            };
+            header?: never;
+            path: {
+                /** @description as sent or as Prometheus would call it */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricDetail"];
+                };
+            };
+            /** @description no such metric */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     listDeliveries: {
         parameters: {
             query?: {
@@ -2821,54 +2968,6 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ProblemDocument"];
                 };
-            };
-        };
-    };
-    listMetrics: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MetricsView"];
-                };
-            };
-        };
-    };
-    getMetric: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description as sent or as Prometheus would call it */
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MetricDetail"];
-                };
-            };
-            /** @description no such metric */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
         };
     };
@@ -3961,6 +4060,8 @@ export interface operations {
                 query: string;
                 /** @description Unix seconds or RFC 3339; now by default. */
                 time?: string;
+                /** @description `exact`, the default, or `prometheus`. */
+                increase?: string;
             };
             header?: never;
             path?: never;
@@ -4061,6 +4162,8 @@ export interface operations {
                 end: string;
                 /** @description Seconds or a duration. */
                 step: string;
+                /** @description `exact`, the default, or `prometheus`. */
+                increase?: string;
             };
             header?: never;
             path?: never;

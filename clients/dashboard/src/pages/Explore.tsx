@@ -47,7 +47,7 @@ function Result({ metric, query }: { metric: Metric | undefined; query: string }
 }
 
 export function ExplorePage(): JSX.Element {
-  const catalog = useGet<Schemas['MetricsView']>('/api/metrics/catalog', 30_000);
+  const catalog = useGet<Schemas['MetricsView']>('/api/catalog/metrics', 30_000);
   const metrics = useComputed(() => catalog.value.data?.metrics ?? []);
   const chosen = metrics.value.find(({ name, prometheusName }) => [name, prometheusName].includes(param('metric')));
   const query = param('query') || (chosen ? build(chosen, param('fn'), param('by')) : '');

@@ -94,7 +94,7 @@ const METRICS: Column<Metric>[] = [
 ];
 
 export function Cardinality(): JSX.Element {
-  const { data } = useGet<Schemas['MetricsView']>('/api/metrics/catalog', 30_000).value;
+  const { data } = useGet<Schemas['MetricsView']>('/api/catalog/metrics', 30_000).value;
   if (!data) return <Loading />;
   return <Table name="metrics" label="Metrics by series" columns={METRICS} rows={data.metrics} id={(row) => row.name} sort="-series" most={20} />;
 }
