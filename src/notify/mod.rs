@@ -15,7 +15,7 @@
 //!    clock first: a process that was stopped and goes on does not send under a lease that it has lost.
 //! 4. *Send.* The receiver's kind renders and calls. Webhooks and chats go through one guarded HTTP client
 //!    ([`Guard`] says where it may go), mail through a pooled SMTP connection to an address that the same guard chose.
-//! 5. *Record.* Outcome and attempt are written in one transaction that names the epoch. When the database is away just
+//! 5. *Record.* Outcome and attempt are written in one statement that names the epoch. When the database is away just
 //!    then it is tried for a minute: what was sent must not be sent again for that.
 //!
 //! # Once, or again with the same name

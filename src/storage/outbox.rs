@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 
 use super::{Storage, StorageError};
 
@@ -148,14 +148,15 @@ const BEGIN: &str = "WITH begun AS ( \
      SELECT attempts AS number, attempts - attempts_before AS number_in_round, now() AS began_at, \
        extract(epoch FROM now() - queued_at)::float8 AS age_seconds FROM begun";
 
-const RECORD: &str = "UPDATE deliveries SET state = $3, \
-       next_attempt_at = now() + make_interval(secs => $4), \
-       ended_at = CASE WHEN $3 = 'queued' THEN NULL ELSE now() END, \
-       remote_ref = coalesce($5, remote_ref), lease_holder = NULL, lease_expires_at = NULL \
-     WHERE id = $1 AND lease_epoch = $2 AND state = 'queued'";
-
-const RECORD_ATTEMPT: &str = "INSERT INTO delivery_attempts \
-       (delivery_id, number, holder, began_at, outcome, status, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// One statement, so that a process stopped in the middle of it holds no lock on the row.
+const RECORD: &str = "WITH ended AS ( \
+       UPDATE deliveries SET state = $3, \
+         next_attempt_at = now() + make_interval(secs => $4), \
+         ended_at = CASE WHEN $3 = 'queued' THEN NULL ELSE now() END, \
+         remote_ref = coalesce($5, remote_ref), lease_holder = NULL, lease_expires_at = NULL \
+       WHERE id = $1 AND lease_epoch = $2 AND state = 'queued' RETURNING id) \
+     INSERT INTO delivery_attempts (delivery_id, number, holder, began_at, outcome, status, detail) \
+     SELECT id, $6, $7, $8, $9, $10, $11 FROM ended";
 
 impl Storage {
     /// The receivers for which something is due.
@@ -218,31 +219,21 @@ impl Storage {
             Ending::Dead { refused } => ("dead", 0.0, None, if *refused { "refused" } else { "retry" }),
         };
         let mut conn = self.conn().await?;
-        conn.transaction(async |conn| {
-            let updated = diesel::sql_query(RECORD)
-                .bind::<BigInt, _>(end.delivery_id)
-                .bind::<BigInt, _>(end.lease_epoch)
-                .bind::<Text, _>(state)
-                .bind::<Double, _>(delay)
-                .bind::<Nullable<Text>, _>(remote_ref)
-                .execute(conn)
-                .await?;
-            if updated == 0 {
-                return Err(StorageError::Fenced);
-            }
-            diesel::sql_query(RECORD_ATTEMPT)
-                .bind::<BigInt, _>(end.delivery_id)
-                .bind::<Integer, _>(end.begun.number)
-                .bind::<Text, _>(&end.holder)
-                .bind::<Timestamptz, _>(end.begun.began_at)
-                .bind::<Text, _>(outcome)
-                .bind::<Nullable<Integer>, _>(end.status)
-                .bind::<Text, _>(&end.detail)
-                .execute(conn)
-                .await?;
-            Ok(())
-        })
-        .await
+        let recorded = diesel::sql_query(RECORD)
+            .bind::<BigInt, _>(end.delivery_id)
+            .bind::<BigInt, _>(end.lease_epoch)
+            .bind::<Text, _>(state)
+            .bind::<Double, _>(delay)
+            .bind::<Nullable<Text>, _>(remote_ref)
+            .bind::<Integer, _>(end.begun.number)
+            .bind::<Text, _>(&end.holder)
+            .bind::<Timestamptz, _>(end.begun.began_at)
+            .bind::<Text, _>(outcome)
+            .bind::<Nullable<Integer>, _>(end.status)
+            .bind::<Text, _>(&end.detail)
+            .execute(&mut conn)
+            .await?;
+        if recorded == 1 { Ok(()) } else { Err(StorageError::Fenced) }
     }
 
     /// What the receiver calls the last message of the group before delivery `before`, unless that one told the end.
