@@ -165,9 +165,14 @@ struct Revert {
 async fn revert(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
+    Query(query): Query<WriteQuery>,
     headers: HeaderMap,
     Body(revert): Body<Revert>,
 ) -> Result<Response, Problem> {
+    if query.dry_run {
+        let rule = alerting.rule_as_of(&id, revert.revision).await?;
+        return Ok(answer(&serde_json::to_value(&rule).unwrap_or_default()));
+    }
     let expected = match expected(&headers, None)? {
         // One that was deleted may come back this way.
         Expected::Present => Expected::Anything,
