@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 mod explain;
 mod live;
+mod memory;
 mod outcome;
 mod quiet;
 mod replay;

@@ -22,6 +22,7 @@ pub use compile::{Params, Plan};
 pub use condition::{Compare, Condition};
 pub use engine::Engine;
 pub use indicators::{INDICATORS, Indicator, indicator};
+pub use many::{Standing, Told};
 pub use select::{Select, View};
 pub use value::{Answer, AnswerValue, Column, HistogramSample, Sample};
 
