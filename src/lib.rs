@@ -49,6 +49,9 @@
 //! 5. Waits, cooldowns and escalation steps are times in the group's row; a group that is due is decided on by whichever
 //!    replica locks it first.
 //!
+//! How often each service reports, and for how long it has not, is a metric too ([`alerting::Reports`]); the shipped rule
+//! `service_silent` is over it.
+//!
 //! ## Laws
 //!
 //! - *A process never resumes a stream.* It makes a new one at start; whoever lives folds those whose lease has lapsed.

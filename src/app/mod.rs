@@ -8,6 +8,7 @@ mod child;
 mod directories;
 mod listen;
 mod private;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +268,8 @@ impl App {
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, &intake);
+        let fed = (Arc::clone(&streams), Arc::clone(&ingest));
+        background_tasks.spawn(reports::feed(Arc::clone(&alerting), fed, background.clone()));
         if let Some(own) = &own {
             background_tasks.spawn(Instruments::new(own, telemetry).run(background.clone()));
         }
