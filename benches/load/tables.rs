@@ -8,7 +8,7 @@ use crate::contenders::{Contender, Field};
 use crate::generator::{Generator, Outcome, Transport};
 use crate::payload::{Kind, Payload};
 use crate::process::{Cpu, Server};
-use crate::{in_process, storage};
+use crate::{alerting, in_process, storage};
 
 type Table = fn(Effort) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -23,6 +23,7 @@ pub(crate) const TABLES: &[(&str, Table)] = &[
     ("durable", |effort| Box::pin(durable(effort))),
     ("storage", |effort| Box::pin(storage::blocks(effort))),
     ("answers", |effort| Box::pin(storage::answers(effort))),
+    ("alerting", |effort| Box::pin(alerting::all(effort))),
 ];
 
 /// Points of one instance.
