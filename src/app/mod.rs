@@ -267,9 +267,7 @@ impl App {
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         // It leaves first, so that another replica takes its rules while we drain.
-        spawn_alerting(&mut background_tasks, &alerting, &intake);
-        let fed = (Arc::clone(&streams), Arc::clone(&ingest));
-        background_tasks.spawn(reports::feed(Arc::clone(&alerting), fed, background.clone()));
+        spawn_alerting(&mut background_tasks, &alerting, (&streams, &ingest), &intake);
         if let Some(own) = &own {
             background_tasks.spawn(Instruments::new(own, telemetry).run(background.clone()));
         }
@@ -336,8 +334,15 @@ fn alerting_of(
     Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, holder)
 }
 
-fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &CancellationToken) {
+fn spawn_alerting(
+    tasks: &mut JoinSet<()>,
+    alerting: &Arc<Alerting>,
+    (streams, ingest): (&Arc<Streams>, &Arc<Ingest>),
+    cancel: &CancellationToken,
+) {
     tasks.spawn(Arc::clone(alerting).run(cancel.clone()));
+    let fed = (Arc::clone(streams), Arc::clone(ingest));
+    tasks.spawn(reports::feed(Arc::clone(alerting), fed, cancel.clone()));
     let alerting = Arc::clone(alerting);
     tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), move || {
         let alerting = Arc::clone(&alerting);

@@ -25,6 +25,8 @@ const WINDOWS_MAX: usize = 3_000_000;
 /// After so many times all is forgotten, and with it what nobody asks for any more.
 const TURNS_MAX: u32 = 3_600;
 
+/// A metric and the selectors that have not looked at all of its series.
+type Behind<'a> = (Arc<MetricEntry>, Vec<(u128, &'a Select)>);
 /// As what a metric is read, with the factor and name that go with it.
 type Presented = (View, f64, String);
 
@@ -153,7 +155,7 @@ impl Standing {
     /// Looks at the series that are new to the selectors.
     pub(super) fn pick(&mut self, registry: &Registry, asked: &super::Asked<'_>) {
         // By metric and how many of its series were looked at.
-        let mut behind: HashMap<(u32, usize), (Arc<MetricEntry>, Vec<(u128, &Select)>)> = HashMap::new();
+        let mut behind: HashMap<(u32, usize), Behind<'_>> = HashMap::new();
         for (key, select) in asked {
             for meaning in self.selects.get(key).iter().flat_map(|resolved| &resolved.of) {
                 if meaning.metric.series_count() > meaning.looked_at {

@@ -104,16 +104,15 @@ impl Sums {
                     windows.push(HashMap::new());
                 }
                 group_of.push(group);
-                for added in &metric.series.get(one.place as usize)?.added.closed {
-                    if moment.end_of(added.window) > moment.now {
-                        // It begins to count later than others that are closed.
-                        return None;
-                    }
-                    if added.since.is_some() {
-                        self.firsts.push((group, *added));
-                    } else {
-                        *windows.get_mut(group as usize)?.entry(added.window).or_default() += added.amount;
-                    }
+                let closed = &metric.series.get(one.place as usize)?.added.closed;
+                if closed.last().is_some_and(|newest| moment.end_of(newest.window) > moment.now) {
+                    // It begins to count later than others that are closed.
+                    return None;
+                }
+                self.firsts.extend(closed.iter().filter(|added| added.since.is_some()).map(|added| (group, *added)));
+                let of_group = windows.get_mut(group as usize)?;
+                for added in closed.iter().filter(|added| added.since.is_none()) {
+                    *of_group.entry(added.window).or_default() += added.amount;
                 }
             }
             self.group_of.push(group_of);
