@@ -37,7 +37,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["telemetry/otlp.rs", "cli/demo"]),
     ("lettre", &["notify/email"]),
     ("chacha20poly1305", &["notify/seal.rs"]),
-    ("minijinja", &["notify/template.rs"]),
+    ("minijinja", &["notify/template.rs", "alerting/templates.rs"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 
