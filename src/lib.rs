@@ -37,8 +37,10 @@
 //! 1. Just after each second of the database's clock, the loop of [`alerting`] reads in one round trip what time it is, which
 //!    replicas live, and whether rules or routes have changed. Rendezvous hashing over the replicas says which rules are ours;
 //!    evaluation times are multiples of a rule's interval, so every replica means the same instants.
-//! 2. State and open alerts of all due rules are read, and all their conditions asked of the engine at once: blocks, cursors
-//!    and heads once for all ([`query::Engine::conditions`]).
+//! 2. State and open alerts of the due rules that have any are read; the state of a rule without alerts is remembered, and
+//!    written when it decides otherwise than before, or once in ten seconds. All conditions are asked of the engine at once:
+//!    blocks, cursors and heads once for all ([`query::Engine::conditions`]), and what is closed is kept from one time to the
+//!    next, with sums over it ([`query::Standing`]).
 //! 3. `alerting::state::step` moves each alert on: inactive → pending → firing → resolved. It is pure, and backtests and
 //!    tests call it too.
 //! 4. A rule that has something to say writes it in one transaction ([`storage::Storage::evaluation_write`]): first the
@@ -47,6 +49,9 @@
 //!    alerts are moved on together, in one statement.
 //! 5. Waits, cooldowns and escalation steps are times in the group's row; a group that is due is decided on by whichever
 //!    replica locks it first.
+//!
+//! How often each service reports, and for how long it has not, is a metric too ([`alerting::Reports`]); the shipped rule
+//! `service_silent` is over it.
 //!
 //! ## Laws
 //!

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 #![expect(clippy::indexing_slicing, reason = "a benchmark that fails says so by panicking")]
 
+mod alerting;
 mod contenders;
 mod floors;
 mod generator;

@@ -8,7 +8,7 @@ use crate::contenders::{Contender, Field};
 use crate::generator::{Generator, Outcome, Transport};
 use crate::payload::{Kind, Payload};
 use crate::process::{Cpu, Server};
-use crate::{in_process, queries, storage};
+use crate::{alerting, in_process, queries, storage};
 
 type Table = fn(Effort) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -25,6 +25,7 @@ pub(crate) const TABLES: &[(&str, Table)] = &[
     ("answers", |effort| Box::pin(storage::answers(effort))),
     ("queries", |effort| Box::pin(queries::ranges(effort))),
     ("index", |effort| Box::pin(queries::index(effort))),
+    ("alerting", |effort| Box::pin(alerting::all(effort))),
 ];
 
 /// Points of one instance.

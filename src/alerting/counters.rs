@@ -28,6 +28,7 @@ pub struct AlertingMetrics {
     deliveries_queued: Counter,
     group_failures: Counter,
     slots_skipped: Counter,
+    services_left_out: Counter,
     /// Rules that are this replica's to evaluate.
     pub(super) rules: Gauge,
 }
@@ -44,6 +45,7 @@ impl Default for AlertingMetrics {
             deliveries_queued: Counter::default(),
             group_failures: Counter::default(),
             slots_skipped: Counter::default(),
+            services_left_out: Counter::default(),
             rules: Gauge::default(),
         }
     }
@@ -66,6 +68,11 @@ impl AlertingMetrics {
             "Evaluations left out because a later one was due",
             self.slots_skipped.clone(),
         );
+        registry.register(
+            "service_reports_left_out",
+            "Reports of services beyond the limit of those whose silence is watched",
+            self.services_left_out.clone(),
+        );
         registry.register("rules", "Rules that this replica evaluates", self.rules.clone());
     }
 
@@ -87,6 +94,10 @@ impl AlertingMetrics {
 
     pub(super) fn queued(&self, count: usize) {
         self.deliveries_queued.inc_by(count as u64);
+    }
+
+    pub(super) fn service_left_out(&self) {
+        self.services_left_out.inc();
     }
 
     pub(super) fn group_failed(&self) {

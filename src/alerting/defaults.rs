@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::reports::LAG;
 use crate::model::Rule;
 
 /// How a shipped rule differs from the others.
@@ -121,7 +122,7 @@ const SHIPPED: &[Shipped] = &[
 
 /// The shipped rules, by id.
 pub(super) fn rules() -> Vec<Value> {
-    SHIPPED.iter().map(Shipped::definition).chain([own()]).map(as_stored).collect()
+    SHIPPED.iter().map(Shipped::definition).chain([own(), silent()]).map(as_stored).collect()
 }
 
 /// FastBreak watches itself by the host's measurements, which it takes whatever others send.
@@ -133,6 +134,22 @@ fn own() -> Value {
         "severity": "critical",
         "for": "1m",
         "annotations": { "summary": "FastBreak has not even had its own host's measurements for five minutes" },
+    })
+}
+
+/// A service that has stopped to report, by its own usual interval.
+fn silent() -> Value {
+    json!({
+        "id": "service_silent",
+        "name": "A service does not report",
+        "condition": format!("max by (reporting_service) ({{\"{LAG}\"}}) > threshold"),
+        "threshold": 3.0,
+        "severity": "critical",
+        "groupBy": ["reporting_service"],
+        "limit": 1_000,
+        "annotations": {
+            "summary": "{{ labels.reporting_service }} has not reported for {{ value | round(0) }} of its usual intervals",
+        },
     })
 }
 

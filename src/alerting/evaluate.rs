@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::state::{Effect, Phase, Policy, Seen, State, step};
 use super::templates::{self, Facts};
 use crate::model::{
     Alert, AlertState, EscalationStep, MissingSeries, NoData, Period, RuleHealth, StoredRule, Transition, fingerprint,
 };
-use crate::query::{Answer, AnswerValue, Condition, QueryError, Sample};
+use crate::query::{Answer, AnswerValue, Column, Condition, QueryError, Sample};
 
 /// Most series that a rule's query may give; beyond it the rule is in error.
 const SERIES_MAX: usize = 10_000;
@@ -100,7 +101,7 @@ pub(super) fn samples(answer: &Answer, at: usize) -> Samples {
         AnswerValue::Scalar(values) => values.get(at).map(|value| (LabelSet::new(), *value)).into_iter().collect(),
         AnswerValue::Text(_) => Vec::new(),
         AnswerValue::Vector(columns) => {
-            let one = |column: &crate::query::Column| {
+            let one = |column: &Column| {
                 let value = column.samples.get(at).and_then(Sample::float)?;
                 let labels = column.labels.iter().filter(|(name, _)| *name != "__name__");
                 Some((labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), value))
@@ -108,6 +109,56 @@ pub(super) fn samples(answer: &Answer, at: usize) -> Samples {
             columns.iter().filter_map(one).collect()
         }
     }
+}
+
+/// The summary of an evaluation of a rule without alerts, when it cannot change anything; `None` when it may.
+///
+/// Gives what [`evaluate`] gives, without the label sets: most evaluations are so.
+pub(super) fn quiet(rule: &ReadyRule, answer: &Answer) -> Option<Summary> {
+    quiet_at(rule, answer, 0)
+}
+
+/// The same at step number `at`.
+pub(super) fn quiet_at(rule: &ReadyRule, answer: &Answer, at: usize) -> Option<Summary> {
+    let policy = &rule.policy;
+    if rule.unwanted().is_some() || policy.missing_series == MissingSeries::Fire {
+        return None;
+    }
+    let values: Vec<f64> = match &answer.value {
+        AnswerValue::Scalar(values) => values.get(at).copied().into_iter().collect(),
+        AnswerValue::Text(_) => Vec::new(),
+        AnswerValue::Vector(columns) => {
+            let there = |column: &Column| column.samples.get(at).and_then(Sample::float);
+            let values = columns.iter().filter_map(there).collect();
+            if columns.len() > 1 && !are_distinct(columns.iter().filter(|column| there(column).is_some()), rule) {
+                return None;
+            }
+            values
+        }
+    };
+    let fires_of_nothing = values.is_empty() && policy.no_data == NoData::Fire && policy.compare.is_some();
+    if values.len() > SERIES_MAX || fires_of_nothing || values.iter().any(|value| policy.is_breached_by(*value)) {
+        return None;
+    }
+    let evaluation = Evaluation { rule, at: DateTime::default(), outcomes: Vec::new(), open: 0, left_out: 0 };
+    Some(evaluation.summary(None, values.into_iter()))
+}
+
+/// Whether alerts of these columns could be told from one another.
+fn are_distinct<'a>(columns: impl Iterator<Item = &'a Column>, rule: &ReadyRule) -> bool {
+    let own = &rule.stored.rule.labels;
+    let print = |column: &Column| {
+        let mut hash = Xxh3::new();
+        for (name, value) in column.labels.iter().filter(|(name, _)| *name != "__name__" && !own.contains_key(*name)) {
+            for text in [name, value] {
+                hash.update(&(text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+        }
+        hash.digest128()
+    };
+    let mut seen = HashSet::new();
+    columns.map(print).all(|print| seen.insert(print))
 }
 
 /// Evaluates `rule` at `at`, given its open alerts, the label sets known before, and what the query gave.
@@ -348,3 +399,6 @@ fn worse(policy: &Policy, so_far: Option<f64>, value: f64) -> Option<f64> {
     let greater = policy.compare.is_none_or(|compare| compare.greater_is_worse().unwrap_or(true));
     Some(so_far.map_or(value, |known| if (value > known) == greater { value } else { known }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,26 +5,33 @@
 //! late tick is left out and never queued. Which replica evaluates a rule is spread by rendezvous over the lease rows: that
 //! is only for less work. That a rule is evaluated once is the epoch's doing.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod batch;
 
-use chrono::{DateTime, Utc};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use hashbrown::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::evaluate::{Instance, LabelSet, ReadyRule, Samples, Verdict, evaluate, samples};
-use super::{Alerting, outcome, stored, validate};
+pub(super) use self::batch::OpenAlert;
+use self::batch::{Due, QUIET_WRITES};
+use super::evaluate::ReadyRule;
+use super::memory::Memory;
+use super::{Alerting, stored, validate};
 use crate::model::{Route, StoredRule};
-use crate::query::{Condition, QueryError};
-use crate::storage::{RuleStateRow, StateChange, StorageError, Tick};
+use crate::query::{QueryError, Standing};
+use crate::storage::{StorageError, Tick};
 
 /// How often the loop looks.
 const TICK: Duration = Duration::from_secs(1);
 /// Rules evaluated at once.
-const RULES_PER_BATCH: usize = 1_000;
+const RULES_PER_BATCH: usize = 10_000;
 /// Groups decided on in one tick.
 const GROUPS_PER_TICK: usize = 500;
+/// Ticks further apart than this may have let the lease lapse: it is renewed when less than this is left of it.
+const LEASE_SAFE: TimeDelta = TimeDelta::seconds(4);
 
 /// A rule as this replica holds it.
 struct Held {
@@ -33,6 +40,15 @@ struct Held {
     ready: Result<ReadyRule, String>,
     /// The last slot that was looked at, in milliseconds.
     slot: i64,
+    is_ours: bool,
+    /// Its state while it has no alerts.
+    memory: Option<Memory>,
+}
+
+impl Held {
+    fn is_unwanted(&self) -> bool {
+        self.stored.deleted || !self.stored.rule.enabled
+    }
 }
 
 /// The loop.
@@ -42,27 +58,31 @@ pub(super) struct Live {
     rules_revision: i64,
     routes: Arc<Route>,
     routing_revision: i64,
+    /// Among whom the rules are spread; emptied when that has to be found out anew.
+    replicas: Vec<String>,
+    last_tick: Option<DateTime<Utc>>,
+    /// What the engine keeps for us between two ticks.
+    standing: Standing,
+    /// What may still be written in this tick.
+    quiet_writes: usize,
     /// The last failure, so that it is logged once.
     failing: bool,
 }
 
-/// What a batch reads before it evaluates.
-struct Batch {
-    due: Vec<(String, DateTime<Utc>)>,
-    states: HashMap<String, RuleStateRow>,
-    open: HashMap<String, Vec<OpenAlert>>,
-}
-
-/// An open alert and the groups that it is told with.
-pub(super) struct OpenAlert {
-    pub(super) instance: Instance,
-    pub(super) group_keys: Vec<String>,
-}
-
 impl Live {
     pub(super) fn new(alerting: Arc<Alerting>) -> Self {
-        let routes = Arc::new(super::routes::default_tree());
-        Self { alerting, rules: HashMap::new(), rules_revision: -1, routes, routing_revision: -1, failing: false }
+        Self {
+            alerting,
+            rules: HashMap::new(),
+            rules_revision: -1,
+            routes: Arc::new(super::routes::default_tree()),
+            routing_revision: -1,
+            replicas: Vec::new(),
+            last_tick: None,
+            standing: Standing::default(),
+            quiet_writes: 0,
+            failing: false,
+        }
     }
 
     /// Until cancelled. Whatever fails is tried again by the next tick.
@@ -88,6 +108,11 @@ impl Live {
                 }
             }
         }
+        let unwritten = |held: &&Held| held.memory.as_ref().is_some_and(Memory::is_unwritten);
+        let ids: Vec<String> = self.rules.values().filter(unwritten).map(|held| held.stored.rule.id.clone()).collect();
+        if let Err(error) = self.write_quiet(&ids).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the last evaluations are not written");
+        }
         if let Err(error) = self.alerting.storage.replica_leave(&self.alerting.replica).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "the replica's lease is left to lapse");
         }
@@ -99,11 +124,19 @@ impl Live {
         if !tick.replicas.contains(&self.alerting.replica) {
             tick.replicas.push(self.alerting.replica.clone());
         }
+        if self.last_tick.is_none_or(|last| tick.now - last > LEASE_SAFE) {
+            // Others may have evaluated our rules.
+            self.rules.values_mut().for_each(|held| held.memory = None);
+        }
+        self.last_tick = Some(tick.now);
         self.refresh(&tick).await?;
-        let due = self.due(&tick);
+        self.spread(&tick);
+        let mut due = self.due(&tick);
         let evaluated = !due.is_empty();
-        for part in due.chunks(RULES_PER_BATCH) {
-            self.evaluate_batch(part.to_vec()).await?;
+        self.quiet_writes = QUIET_WRITES;
+        while !due.is_empty() {
+            let rest = due.split_off(RULES_PER_BATCH.min(due.len()));
+            self.evaluate_batch(std::mem::replace(&mut due, rest)).await?;
         }
         if evaluated || tick.groups_due > 0 {
             self.dispatch_due().await?;
@@ -134,24 +167,37 @@ impl Live {
                 rules.insert(row.id, same);
             } else if let Some(stored) = stored::rule(&row) {
                 let ready = validate::rule(stored.clone()).map_err(|error| error.to_string());
-                rules.insert(row.id, Held { stored, ready, slot });
+                rules.insert(row.id, Held { stored, ready, slot, is_ours: false, memory: None });
             }
         }
         self.rules = rules;
         self.rules_revision = tick.rules_revision;
+        self.replicas.clear();
         Ok(())
     }
 
+    /// Finds out which rules are ours, when the replicas or the rules have changed.
+    fn spread(&mut self, tick: &Tick) {
+        let mut replicas = tick.replicas.clone();
+        replicas.sort();
+        if replicas == self.replicas {
+            return;
+        }
+        for (id, held) in &mut self.rules {
+            held.is_ours = owner(&replicas, id) == Some(self.alerting.replica.as_str());
+            if !held.is_ours {
+                // Should it become ours, it is due at once.
+                (held.slot, held.memory) = (0, None);
+            }
+        }
+        self.replicas = replicas;
+    }
+
     /// The rules that are ours and due, with the time to evaluate them at.
-    fn due(&mut self, tick: &Tick) -> Vec<(String, DateTime<Utc>)> {
+    fn due(&mut self, tick: &Tick) -> Vec<Due> {
         let now = tick.now.timestamp_millis();
         let (mut due, mut ours) = (Vec::new(), 0);
-        for (id, held) in &mut self.rules {
-            if owner(&tick.replicas, id) != Some(self.alerting.replica.as_str()) {
-                // Should it become ours, it is due at once.
-                held.slot = 0;
-                continue;
-            }
+        for (id, held) in self.rules.iter_mut().filter(|(_, held)| held.is_ours) {
             ours += 1;
             let interval = self.alerting.interval_of(&held.stored.rule).millis();
             let slot = now - now.rem_euclid(interval);
@@ -162,126 +208,11 @@ impl Live {
                 self.alerting.metrics.skipped((slot - held.slot) / interval - 1);
             }
             held.slot = slot;
-            due.push((id.clone(), DateTime::from_timestamp_millis(slot).unwrap_or(tick.now)));
+            let at = DateTime::from_timestamp_millis(slot).unwrap_or(tick.now);
+            due.push(Due { id: id.clone(), at, told: None });
         }
         self.alerting.metrics.rules.set(ours);
         due
-    }
-
-    async fn read_batch(&self, due: Vec<(String, DateTime<Utc>)>) -> Result<Batch, StorageError> {
-        let ids: Vec<String> = due.iter().map(|(id, _)| id.clone()).collect();
-        let states = self.alerting.storage.rule_states(&ids).await?;
-        let states: HashMap<String, RuleStateRow> =
-            states.into_iter().map(|state| (state.rule_id.clone(), state)).collect();
-        let mut open: HashMap<String, Vec<OpenAlert>> = HashMap::new();
-        for row in self.alerting.storage.alerts_open(&ids).await? {
-            let Some(instance) = stored::instance(&row) else { continue };
-            open.entry(row.rule_id).or_default().push(OpenAlert { instance, group_keys: row.group_keys });
-        }
-        let fresh = |(id, at): &(String, DateTime<Utc>)| {
-            states.get(id).is_some_and(|state| state.evaluated_at.is_none_or(|last| last < *at))
-        };
-        Ok(Batch { due: due.into_iter().filter(fresh).collect(), states, open })
-    }
-
-    async fn evaluate_batch(&mut self, due: Vec<(String, DateTime<Utc>)>) -> Result<(), QueryError> {
-        let began = Instant::now();
-        let batch = self.read_batch(due).await?;
-        let seen = self.ask(&batch).await?;
-        let share = began.elapsed().as_secs_f64() / batch.due.len().max(1) as f64;
-        let mut quiet: Vec<StateChange> = Vec::new();
-        let mut finished: Vec<String> = Vec::new();
-        for (id, at) in &batch.due {
-            let (Some(held), Some(before)) = (self.rules.get(id), batch.states.get(id)) else { continue };
-            let ready = match &held.ready {
-                Ok(ready) => ready,
-                Err(error) => {
-                    quiet.push(outcome::broken(before, *at, error));
-                    continue;
-                }
-            };
-            let open = batch.open.get(id).map(Vec::as_slice).unwrap_or_default();
-            let instances: Vec<Instance> = open.iter().map(|open| open.instance.clone()).collect();
-            let known: Vec<LabelSet> = stored::read("known series", &before.known).unwrap_or_default();
-            let nothing = Samples::new();
-            let samples = seen.get(id).map_or(Ok(&nothing), |seen| seen.as_ref().map_err(String::as_str));
-            let verdict = evaluate(ready, &instances, &known, samples, *at);
-            self.count(&verdict);
-            let state = outcome::state_change(ready, before, &verdict, (*at, share));
-            let is_written = if open.is_empty() && verdict.outcomes.is_empty() {
-                quiet.push(state);
-                true
-            } else {
-                self.write(ready, open, verdict, state).await
-            };
-            if is_written && (held.stored.deleted || !held.stored.rule.enabled) {
-                finished.push(id.clone());
-            }
-        }
-        let total = quiet.len();
-        let written = self.alerting.storage.rule_states_advance(&quiet).await?;
-        self.alerting.metrics.evaluated("fenced", total.saturating_sub(written));
-        self.alerting.metrics.ticked(began.elapsed());
-        for id in finished {
-            self.rules.remove(&id);
-        }
-        Ok(())
-    }
-
-    /// Asks all queries of the batch at once; by rule, what they gave or why not.
-    async fn ask(&self, batch: &Batch) -> Result<HashMap<String, Result<Samples, String>>, QueryError> {
-        let mut conditions: Vec<(&Condition, i64)> = Vec::new();
-        let mut asked = Vec::new();
-        for (id, at) in &batch.due {
-            let Some(ready) = self.rules.get(id).and_then(|held| held.ready.as_ref().ok()) else { continue };
-            let rule = &ready.stored.rule;
-            if !ready.stored.deleted && rule.enabled {
-                conditions.push((&ready.condition, at.timestamp_millis() - rule.evaluation_delay.millis()));
-                asked.push(id.clone());
-            }
-        }
-        let answers = self.alerting.engine.conditions(&conditions).await?;
-        let read = |answer: Result<crate::query::Answer, QueryError>| {
-            answer.map(|answer| samples(&answer, 0)).map_err(|error| error.to_string())
-        };
-        Ok(asked.into_iter().zip(answers.into_iter().map(read)).collect())
-    }
-
-    fn count(&self, verdict: &Verdict) {
-        self.alerting.metrics.evaluated(verdict.summary.health.as_str(), 1);
-        self.alerting.metrics.left_out(verdict.summary.left_out);
-    }
-
-    /// Writes what a rule has to say. When it fails or is fenced off, false: the next evaluation says it.
-    async fn write(&self, ready: &ReadyRule, open: &[OpenAlert], verdict: Verdict, state: StateChange) -> bool {
-        let charts = self.alerting.charts(ready, &verdict, state.evaluated_at).await;
-        let write = outcome::write(ready, open, &verdict, (state, &charts), &self.routes);
-        let url = &self.alerting.config.dashboard_url;
-        let written =
-            self.alerting.storage.evaluation_write(&write, |case, around| stored::decide(case, around, url)).await;
-        match written {
-            Ok(queued) => {
-                self.alerting.metrics.queued(queued);
-                for (transition, _) in verdict.outcomes.iter().filter_map(|outcome| outcome.transition.as_ref()) {
-                    self.alerting.metrics.changed(transition.to.as_str());
-                }
-                true
-            }
-            Err(StorageError::Fenced) => {
-                self.alerting.metrics.evaluated("fenced", 1);
-                tracing::debug!(rule = ready.stored.rule.id, "somebody else has evaluated it");
-                false
-            }
-            Err(error) => {
-                self.alerting.metrics.evaluated("failed", 1);
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    rule = ready.stored.rule.id,
-                    "an evaluation was not written"
-                );
-                false
-            }
-        }
     }
 
     async fn dispatch_due(&self) -> Result<(), StorageError> {

@@ -13,9 +13,11 @@ mod error;
 mod evaluate;
 mod explain;
 mod live;
+mod memory;
 mod outcome;
 mod quiet;
 mod replay;
+mod reports;
 mod routes;
 mod rulebook;
 mod slo;
@@ -39,10 +41,11 @@ pub use error::{AlertingError, Violation};
 pub use explain::{ExplainStep, Explanation};
 pub use quiet::{RouteAnswer, SilenceStatus, WindowStatus};
 pub use replay::ReplayedTransition;
+pub use reports::Reports;
 pub use rulebook::{RuleRevision, RuleStatus};
 pub use slo::SloStatus;
 
-use crate::model::{Period, Route, Rule, Width, fingerprint};
+use crate::model::{Period, Route, Rule, TimeMs, Width, fingerprint};
 use crate::query::{Engine, Sample};
 use crate::storage::{Storage, StorageError};
 use evaluate::{ReadyRule, Verdict};
@@ -120,6 +123,15 @@ impl Alerting {
     /// When the database is away.
     pub async fn forget_old(&self) -> Result<usize, StorageError> {
         self.storage.alerting_forget(self.config.retention_days).await
+    }
+
+    /// The services that report, with what was known of them before a restart.
+    pub async fn reports(&self, width: Width, now: TimeMs) -> Reports {
+        let mut reports = Reports::new(width, now, self.metrics.clone());
+        if let Err(error) = reports.restore(&self.engine, now).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "how often services report is learned anew");
+        }
+        reports
     }
 
     fn interval_of(&self, rule: &Rule) -> Period {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::evaluate::{Outcome, ReadyRule, Verdict};
+use super::evaluate::{Outcome, ReadyRule, Summary, Verdict};
 use super::live::OpenAlert;
 use super::routes::groups_of;
 use super::state::{Effect, Phase};
@@ -15,10 +15,76 @@ use crate::storage::{AlertChange, AlertWrite, EvaluationWrite, RuleStateRow, Sta
 /// Charts by fingerprint: Unix milliseconds and value.
 pub(super) type Charts = HashMap<String, Vec<(i64, f64)>>;
 
-/// The next state of a rule that cannot be evaluated.
-pub(super) fn broken(before: &RuleStateRow, at: DateTime<Utc>, error: &str) -> StateChange {
-    let decided = Decided { kind: "error", health: RuleHealth::Error, error: Some(error.to_owned()), worst: None };
-    next_state(before, decided, (at, 0.0), None)
+/// Moves the state of a rule on by an evaluation at `(at, seconds)`; returns the run that ended with it, in words.
+pub(super) fn advance(
+    row: &mut RuleStateRow,
+    ready: &ReadyRule,
+    summary: &Summary,
+    (at, seconds): (DateTime<Utc>, f64),
+) -> Option<String> {
+    let same = row.run_kind == summary.kind;
+    let greater = ready.condition.compare.is_none_or(|compare| compare.greater_is_worse().unwrap_or(true));
+    let worst = match (row.run_worst.filter(|_| same), summary.worst) {
+        (Some(a), Some(b)) => Some(if (b > a) == greater { b } else { a }),
+        (a, b) => b.or(a),
+    };
+    let ended = next_run(row, summary.kind, at, ready.stored.rule.threshold);
+    set(&mut row.health, summary.health.as_str());
+    row.error.clone_from(&summary.error);
+    row.run_worst = worst;
+    row.duration_seconds = seconds;
+    row.left_out = i32::try_from(summary.left_out).unwrap_or(i32::MAX);
+    ended
+}
+
+/// The same for a rule that cannot be evaluated.
+pub(super) fn advance_broken(row: &mut RuleStateRow, at: DateTime<Utc>, error: &str) -> Option<String> {
+    let ended = next_run(row, "error", at, None);
+    set(&mut row.health, RuleHealth::Error.as_str());
+    row.error = Some(error.to_owned());
+    (row.run_worst, row.duration_seconds, row.left_out) = (None, 0.0, 0);
+    ended
+}
+
+/// Counts an evaluation that decided `kind`.
+fn next_run(row: &mut RuleStateRow, kind: &str, at: DateTime<Utc>, threshold: Option<f64>) -> Option<String> {
+    let mut ended = None;
+    if row.run_kind == kind && row.run_since.is_some() {
+        row.run_evaluations += 1;
+    } else {
+        if row.run_since.is_some() && row.evaluated_at.is_some() {
+            ended = Some(run_in_words(row, threshold));
+        }
+        set(&mut row.run_kind, kind);
+        (row.run_since, row.run_evaluations) = (Some(at), 1);
+    }
+    row.evaluated_at = Some(at);
+    ended
+}
+
+fn set(text: &mut String, to: &str) {
+    if text != to {
+        to.clone_into(text);
+    }
+}
+
+/// What is written of a state that was moved on; nothing of one that never was.
+pub(super) fn change_of(row: &RuleStateRow, ended_detail: Option<String>) -> Option<StateChange> {
+    Some(StateChange {
+        rule_id: row.rule_id.clone(),
+        epoch: row.epoch,
+        evaluated_at: row.evaluated_at?,
+        health: row.health.clone(),
+        error: row.error.clone(),
+        duration_seconds: row.duration_seconds,
+        left_out: row.left_out,
+        known: None,
+        run_kind: row.run_kind.clone(),
+        run_since: row.run_since?,
+        run_evaluations: row.run_evaluations,
+        run_worst: row.run_worst,
+        ended_detail,
+    })
 }
 
 /// The next state of a rule after `verdict`, which took `(at, seconds)`.
@@ -26,53 +92,13 @@ pub(super) fn state_change(
     ready: &ReadyRule,
     before: &RuleStateRow,
     verdict: &Verdict,
-    (at, seconds): (DateTime<Utc>, f64),
-) -> StateChange {
-    let summary = &verdict.summary;
-    let same = before.run_kind == summary.kind;
-    let run_worst = if same { before.run_worst } else { None };
-    let greater = ready.condition.compare.is_none_or(|compare| compare.greater_is_worse().unwrap_or(true));
-    let worst = match (run_worst, summary.worst) {
-        (Some(a), Some(b)) => Some(if (b > a) == greater { b } else { a }),
-        (a, b) => b.or(a),
-    };
-    let decided = Decided { kind: summary.kind, health: summary.health, error: summary.error.clone(), worst };
-    let mut change = next_state(before, decided, (at, seconds), ready.stored.rule.threshold);
+    took: (DateTime<Utc>, f64),
+) -> Option<StateChange> {
+    let mut row = before.clone();
+    let ended = advance(&mut row, ready, &verdict.summary, took);
+    let mut change = change_of(&row, ended)?;
     change.known = verdict.known.as_ref().map(stored::write);
-    change.left_out = summary.left_out;
-    change
-}
-
-struct Decided {
-    kind: &'static str,
-    health: RuleHealth,
-    error: Option<String>,
-    worst: Option<f64>,
-}
-
-fn next_state(
-    before: &RuleStateRow,
-    decided: Decided,
-    (at, seconds): (DateTime<Utc>, f64),
-    threshold: Option<f64>,
-) -> StateChange {
-    let same = before.run_kind == decided.kind;
-    let ended = !same && before.run_since.is_some() && before.evaluated_at.is_some();
-    StateChange {
-        rule_id: before.rule_id.clone(),
-        epoch: before.epoch,
-        evaluated_at: at,
-        health: decided.health.as_str(),
-        duration_seconds: seconds,
-        left_out: 0,
-        known: None,
-        run_kind: decided.kind.to_owned(),
-        run_since: before.run_since.filter(|_| same).unwrap_or(at),
-        run_evaluations: if same { before.run_evaluations + 1 } else { 1 },
-        run_worst: decided.worst,
-        ended_detail: ended.then(|| run_in_words(before, threshold)),
-        error: decided.error,
-    }
+    Some(change)
 }
 
 /// A run of evaluations that decided alike, as `explain` tells it.

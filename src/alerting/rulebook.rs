@@ -177,14 +177,24 @@ impl Alerting {
         if revisions.is_empty() { Err(AlertingError::Absent(named(id))) } else { Ok(revisions) }
     }
 
+    /// A rule as it was in an old revision, checked by today's limits.
+    ///
+    /// # Errors
+    /// When there is no such revision, it deleted the rule, or it would not be accepted now.
+    pub async fn rule_as_of(&self, id: &str, revision: i64) -> Result<Rule, AlertingError> {
+        let revisions = self.rule_revisions(id).await?;
+        let found = revisions.into_iter().find(|known| known.revision == revision && !known.deleted);
+        let rule = found.ok_or_else(|| AlertingError::Absent(format!("revision {revision} of {}", named(id))))?.rule;
+        self.check_rule(&rule)?;
+        Ok(rule)
+    }
+
     /// Makes an old revision the newest.
     ///
     /// # Errors
     /// When there is no such revision, or what is there is not what was expected.
     pub async fn revert_rule(&self, id: &str, to: i64, expected: Expected) -> Result<RuleStatus, AlertingError> {
-        let revisions = self.rule_revisions(id).await?;
-        let found = revisions.into_iter().find(|revision| revision.revision == to && !revision.deleted);
-        let rule = found.ok_or_else(|| AlertingError::Absent(format!("revision {to} of {}", named(id))))?.rule;
+        let rule = self.rule_as_of(id, to).await?;
         self.put_rule(&rule, RuleOrigin::Api, expected).await
     }
 

@@ -58,6 +58,14 @@ impl Policy {
         self.levels.iter().find(|level| level.severity == severity).map(|level| level.threshold)
     }
 
+    /// Whether `value` is a breach where nothing fires yet.
+    pub(super) fn is_breached_by(&self, value: f64) -> bool {
+        !value.is_nan()
+            && self
+                .compare
+                .is_none_or(|compare| self.levels.iter().any(|level| compare.is_breach(value, level.threshold)))
+    }
+
     /// The severities that `value` breaches, given what fires already: recovery thresholds hold on to those.
     fn breached(&self, state: &State, value: f64) -> Vec<Severity> {
         let Some(compare) = self.compare else { return vec![self.severity] };

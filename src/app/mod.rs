@@ -9,6 +9,7 @@ mod directories;
 mod listen;
 mod paced;
 mod private;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,7 +267,7 @@ impl App {
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
         background_tasks.spawn(gateway.drive_live(background.clone()));
         // It leaves first, so that another replica takes its rules while we drain.
-        spawn_alerting(&mut background_tasks, &alerting, &intake);
+        spawn_alerting(&mut background_tasks, &alerting, (&streams, &ingest), &intake);
         let instruments = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
         instruments.map(|instruments| background_tasks.spawn(instruments));
         let flusher_end = CancellationToken::new();
@@ -346,8 +347,15 @@ fn alerting_of(
     Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, holder)
 }
 
-fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &CancellationToken) {
+fn spawn_alerting(
+    tasks: &mut JoinSet<()>,
+    alerting: &Arc<Alerting>,
+    (streams, ingest): (&Arc<Streams>, &Arc<Ingest>),
+    cancel: &CancellationToken,
+) {
     tasks.spawn(Arc::clone(alerting).run(cancel.clone()));
+    let fed = (Arc::clone(streams), Arc::clone(ingest));
+    tasks.spawn(reports::feed(Arc::clone(alerting), fed, cancel.clone()));
     let alerting = Arc::clone(alerting);
     tasks.spawn(every(HOUSEKEEPING_EVERY, cancel.clone(), move || {
         let alerting = Arc::clone(&alerting);

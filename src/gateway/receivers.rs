@@ -238,7 +238,7 @@ pub(super) async fn remove(
     Query(options): Query<WriteQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    notifier.delete_receiver(&id, seen(&headers, options.revision)?).await?;
+    notifier.delete_receiver(&id, seen(&headers, options.revision)?, options.dry_run).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -250,16 +250,21 @@ pub(super) struct Revert {
     path = "/api/alerts/rules/{rule}/revert",
     operation_id = "revertRule",
     tag = "rules",
-    params(("rule" = String, Path, description = "the rule's id")),
+    params(("rule" = String, Path, description = "the rule's id"), WriteQuery),
     request_body = Revert,
     responses((status = 200, body = RuleView), Refused)
 )]
 pub(super) async fn revert(
     State(alerting): State<Arc<Alerting>>,
     Path(id): Path<String>,
+    Query(query): Query<WriteQuery>,
     headers: HeaderMap,
     Body(revert): Body<Revert>,
 ) -> Result<Response, Problem> {
+    if query.dry_run {
+        let rule = alerting.rule_as_of(&id, revert.revision).await?;
+        return Ok(typed(&rule));
+    }
     let expected = match expected(&headers, None)? {
         // One that was deleted may come back this way.
         Expected::Present => Expected::Anything,

@@ -198,8 +198,8 @@ impl ReceiverService for Receivers {
         &self,
         request: Request<DeleteReceiverRequest>,
     ) -> Result<Response<DeleteReceiverResponse>, Status> {
-        let DeleteReceiverRequest { id, revision } = request.into_inner();
-        self.0.notifier.delete_receiver(&id, revision).await.map_err(status)?;
+        let DeleteReceiverRequest { id, revision, dry_run } = request.into_inner();
+        self.0.notifier.delete_receiver(&id, revision, dry_run).await.map_err(status)?;
         Ok(Response::new(DeleteReceiverResponse {}))
     }
 

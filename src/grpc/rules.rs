@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::convert::{bad_field, duration, period, read_severity, severity, status, time, timestamp};
-use crate::alerting::{Alerting, Backtest, BacktestSummary, RuleStatus};
+use crate::alerting::{Alerting, Backtest, BacktestSummary, RuleRevision, RuleStatus};
 use crate::model;
 use crate::proto;
 use crate::proto::rule_service_server::RuleService;
@@ -74,8 +74,27 @@ impl RuleService for Rules {
         Ok(Response::new(proto::DeleteRuleResponse {}))
     }
 
+    async fn list_rule_revisions(
+        &self,
+        request: Request<proto::ListRuleRevisionsRequest>,
+    ) -> Result<Response<proto::ListRuleRevisionsResponse>, Status> {
+        let revisions = self.0.rule_revisions(&request.into_inner().id).await.map_err(|error| status(&error))?;
+        let view = |revision: &RuleRevision| proto::RuleRevision {
+            revision: revision.revision,
+            rule: Some(write_rule(&revision.rule)),
+            origin: revision.origin.clone(),
+            deleted: revision.deleted,
+            created_at: Some(timestamp(revision.created_at)),
+        };
+        Ok(Response::new(proto::ListRuleRevisionsResponse { revisions: revisions.iter().map(view).collect() }))
+    }
+
     async fn revert_rule(&self, request: Request<proto::RevertRuleRequest>) -> Result<Response<proto::Rule>, Status> {
         let request = request.into_inner();
+        if request.dry_run {
+            let rule = self.0.rule_as_of(&request.id, request.to_revision).await.map_err(|error| status(&error))?;
+            return Ok(Response::new(write_rule(&rule)));
+        }
         let expected = if request.revision == 0 { Expected::Anything } else { Expected::Revision(request.revision) };
         let reverted = self.0.revert_rule(&request.id, request.to_revision, expected).await;
         Ok(Response::new(view(&reverted.map_err(|error| status(&error))?)))

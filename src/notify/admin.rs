@@ -200,12 +200,15 @@ impl Notifier {
         Ok(view(&self.open_row(row), &[]))
     }
 
-    /// Removes a receiver whose revision is still `revision`. What is queued for it is given up.
+    /// Removes a receiver whose revision is still `revision`, or only checks. What is queued for it is given up.
     ///
     /// # Errors
     /// [`NotifyError::Conflict`] when it was changed meanwhile.
-    pub async fn delete_receiver(&self, id: &str, revision: i64) -> Result<(), NotifyError> {
+    pub async fn delete_receiver(&self, id: &str, revision: i64, dry_run: bool) -> Result<(), NotifyError> {
         self.writable(id, revision).await?;
+        if dry_run {
+            return Ok(());
+        }
         if !self.storage.receiver_delete(id, revision).await? {
             return Err(stale(id, revision));
         }

@@ -4,12 +4,12 @@
 //! thresholds, several severities and charts need. Anywhere else `threshold` is simply the rule's number, and the condition
 //! is a filter as in Prometheus: what it lets through is a breach.
 
-use promql_parser::parser::{Expr, VectorSelector};
+use promql_parser::parser::{Expr, LabelModifier, VectorSelector};
 
 use super::QueryError;
 use super::compile::{Params, Plan, THRESHOLD, parse_bounded};
 use super::indicators::indicator;
-use crate::model::Width;
+use crate::model::{TimeMs, Width};
 
 /// How a value is compared with a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,11 @@ impl Compare {
 #[derive(Clone, Debug)]
 pub struct Condition {
     query: Expr,
+    /// Equal for queries that are alike.
+    key: u128,
+    /// Each selector's newest windows are all that it needs.
+    is_of_newest: bool,
+    sum: Option<SumOfRates>,
     /// The comparison at the top with `threshold`; `None` for a filter.
     pub compare: Option<Compare>,
     threshold: Option<f64>,
@@ -112,13 +117,44 @@ impl Condition {
             None => (expr, None),
         };
         let unit = named(&query).and_then(indicator).map_or("", |indicator| indicator.unit);
-        let condition = Self { query, compare, threshold, unit };
+        let mut text = format!("{query:?}");
+        if text.contains(THRESHOLD) {
+            text.push_str(&format!("{threshold:?}"));
+        }
+        let key = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+        let (is_of_newest, sum) = (is_of_newest(&query), SumOfRates::of(&query));
+        let condition = Self { query, key, is_of_newest, sum, compare, threshold, unit };
         if compare.is_some() && threshold.is_none() {
             return Err(QueryError::Invalid("the condition names threshold, which is not given".to_owned()));
         }
         // What is not supported is found out now and not in the night.
         condition.plan(Params::instant(0, 0, Width::TEN_SECONDS))?;
         Ok(condition)
+    }
+
+    /// Equal for conditions whose queries give the same.
+    pub(super) const fn key(&self) -> u128 {
+        self.key
+    }
+
+    /// True when the newest windows of each series are all that its query needs.
+    pub(super) const fn is_of_newest(&self) -> bool {
+        self.is_of_newest
+    }
+
+    /// Its query, where it is a sum of rates.
+    pub(super) const fn sum(&self) -> Option<&SumOfRates> {
+        self.sum.as_ref()
+    }
+
+    /// Whether its plan stays the same but for the time: it names none.
+    pub(super) fn is_steady(&self) -> bool {
+        every(&self.query, &|expr| match expr {
+            Expr::VectorSelector(selector) => selector.at.is_none(),
+            Expr::MatrixSelector(matrix) => matrix.vs.at.is_none(),
+            Expr::Subquery(_) => false,
+            _ => true,
+        })
     }
 
     /// The plan of its query.
@@ -128,6 +164,61 @@ impl Condition {
     pub fn plan(&self, params: Params) -> Result<Plan, QueryError> {
         Plan::of_expr(&self.query, params, self.threshold)
     }
+}
+
+/// `sum by (…) (rate(…[…]))` or `increase`: what a rule over many counters mostly asks, and what can be kept as sums.
+#[derive(Clone, Debug)]
+pub(super) struct SumOfRates {
+    pub(super) by: Option<LabelModifier>,
+    pub(super) range: TimeMs,
+    pub(super) per_second: bool,
+}
+
+impl SumOfRates {
+    fn of(expr: &Expr) -> Option<Self> {
+        let Expr::Aggregate(aggregate) = inside(expr) else { return None };
+        let Expr::Call(call) = inside(&aggregate.expr) else { return None };
+        let Some(Expr::MatrixSelector(matrix)) = call.args.args.first().map(|arg| inside(arg)) else { return None };
+        let is_sum = aggregate.op.to_string() == "sum" && aggregate.param.is_none();
+        let is_now = matrix.vs.offset.is_none() && matrix.vs.at.is_none();
+        let per_second = call.func.name == "rate";
+        if !is_sum || !is_now || !(per_second || call.func.name == "increase") {
+            return None;
+        }
+        let range = TimeMs::try_from(matrix.range.as_millis()).ok()?;
+        Some(Self { by: aggregate.modifier.clone(), range, per_second })
+    }
+}
+
+fn inside(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Paren(paren) => inside(&paren.expr),
+        other => other,
+    }
+}
+
+/// Whether `test` is true of an expression and all that it is made of.
+fn every(expr: &Expr, test: &impl Fn(&Expr) -> bool) -> bool {
+    test(expr)
+        && match expr {
+            Expr::Aggregate(aggregate) => {
+                every(&aggregate.expr, test) && aggregate.param.as_ref().is_none_or(|parameter| every(parameter, test))
+            }
+            Expr::Unary(unary) => every(&unary.expr, test),
+            Expr::Binary(binary) => every(&binary.lhs, test) && every(&binary.rhs, test),
+            Expr::Paren(paren) => every(&paren.expr, test),
+            Expr::Subquery(subquery) => every(&subquery.expr, test),
+            Expr::Call(call) => call.args.args.iter().all(|arg| every(arg, test)),
+            _ => true,
+        }
+}
+
+/// No ranges, and no indicators, which may have some.
+fn is_of_newest(query: &Expr) -> bool {
+    every(query, &|expr| match expr {
+        Expr::MatrixSelector(_) | Expr::Subquery(_) => false,
+        other => named(other).and_then(indicator).is_none(),
+    })
 }
 
 fn without_parens(expr: Expr) -> Expr {

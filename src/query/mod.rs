@@ -44,6 +44,7 @@ pub use engine::Engine;
 pub use exemplars::SeriesExemplars;
 pub use indicators::{INDICATORS, Indicator, indicator};
 pub use limits::{Budget, Limits};
+pub use many::{Standing, Told};
 pub use script::{Report, run_script};
 pub use select::{Meant, Select, View};
 pub use value::{Answer, AnswerValue, Column, HistogramSample, Sample};

@@ -43,6 +43,11 @@ impl Meant {
         self.view == View::Bucket || (self.view == View::Plain && metric.kind == MetricKind::Summary)
     }
 
+    /// True when its windows are presented as they are.
+    pub(super) fn is_only_named(&self, metric: &Metric) -> bool {
+        self.view == View::Plain && self.scale.is_one() && metric.kind != MetricKind::Summary
+    }
+
     /// A value of the metric in the unit of the name asked for.
     pub(super) fn in_unit(&self, value: f64) -> f64 {
         self.scale.of(value)
@@ -154,7 +159,7 @@ impl Select {
     ) -> Result<Vec<SeriesWindows>, QueryError> {
         let mut series = in_unit(series, meant.scale);
         series.labels = meant.labels(&series.labels);
-        let is_meant = |labels: &Labels| self.is_meant(labels, &meant.names);
+        let is_meant = |labels: &Labels| self.is_meant(labels, meant);
         let out = match meant.view {
             View::Plain if series.metric.kind == MetricKind::Summary => quantiles(&series, is_meant),
             View::Bucket => return buckets(&series, is_meant, budget),
@@ -166,10 +171,10 @@ impl Select {
     }
 
     /// All matchers, on a series as it is presented.
-    fn is_meant(&self, labels: &Labels, names: &[String; 2]) -> bool {
+    pub(super) fn is_meant(&self, labels: &Labels, meant: &Meant) -> bool {
         let matched = |m: &Matcher| {
             if is_of_name(m) {
-                return accepts(m, names);
+                return accepts(m, &meant.names);
             }
             let value = labels.get_canonical(&m.name).unwrap_or_default();
             if is_of_view(m) { matches_number(m, value) } else { m.is_match(value) }

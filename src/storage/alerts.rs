@@ -158,7 +158,7 @@ impl Storage {
         conn.transaction(async |conn| {
             conn.batch_execute(SHORT).await?;
             // First of all, and for all that follows: whoever reads the same epoch waits here, and then writes nothing.
-            if advance_in_txn(conn, std::slice::from_ref(&write.state)).await? != 1 {
+            if advance_in_txn(conn, std::slice::from_ref(&write.state)).await?.is_empty() {
                 return Err(StorageError::Fenced);
             }
             // Groups before alerts, in order, as everybody does: no deadlocks.

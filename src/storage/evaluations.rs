@@ -67,10 +67,10 @@ pub struct StateChange {
     pub rule_id: String,
     pub epoch: i64,
     pub evaluated_at: DateTime<Utc>,
-    pub health: &'static str,
+    pub health: String,
     pub error: Option<String>,
     pub duration_seconds: f64,
-    pub left_out: u32,
+    pub left_out: i32,
     /// `None` leaves them.
     pub known: Option<Value>,
     pub run_kind: String,
@@ -119,13 +119,20 @@ const ADVANCE: &str = "WITH next AS (SELECT * FROM jsonb_to_recordset($1) AS q(r
      error = next.error, duration_seconds = next.duration_seconds, left_out = next.left_out, \
      known = coalesce(nullif(next.known, 'null'::jsonb), s.known), \
      run_kind = next.run_kind, run_since = next.run_since, run_evaluations = next.run_evaluations, \
-     run_worst = next.run_worst FROM next WHERE s.rule_id = next.rule_id AND s.epoch = next.epoch";
+     run_worst = next.run_worst FROM next WHERE s.rule_id = next.rule_id AND s.epoch = next.epoch RETURNING s.rule_id";
 
-/// Moves rule states on; returns how many were still at the epoch that was named.
-pub(super) async fn advance_in_txn(conn: &mut AsyncPgConnection, changes: &[StateChange]) -> QueryResult<usize> {
+#[derive(QueryableByName)]
+struct Advanced {
+    #[diesel(sql_type = Text)]
+    rule_id: String,
+}
+
+/// Moves rule states on; returns those that were still at the epoch that was named.
+pub(super) async fn advance_in_txn(conn: &mut AsyncPgConnection, changes: &[StateChange]) -> QueryResult<Vec<String>> {
     let changes =
         serde_json::to_value(changes).map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
-    diesel::sql_query(ADVANCE).bind::<Jsonb, _>(changes).execute(conn).await
+    let advanced: Vec<Advanced> = diesel::sql_query(ADVANCE).bind::<Jsonb, _>(changes).load(conn).await?;
+    Ok(advanced.into_iter().map(|advanced| advanced.rule_id).collect())
 }
 
 impl Storage {
@@ -168,11 +175,11 @@ impl Storage {
         Ok(rule_states::table.select(RuleStateRow::as_select()).load(&mut conn).await?)
     }
 
-    /// Moves on the states of rules that have no alerts, all at once; returns how many were not fenced off.
+    /// Moves on the states of rules that have no alerts, all at once; returns the rules that were not fenced off.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn rule_states_advance(&self, changes: &[StateChange]) -> Result<usize, StorageError> {
+    pub async fn rule_states_advance(&self, changes: &[StateChange]) -> Result<Vec<String>, StorageError> {
         let mut conn = self.conn().await?;
         Ok(advance_in_txn(&mut conn, changes).await?)
     }

@@ -57,7 +57,12 @@ async fn rules_over_grpc_have_revisions_dry_runs_and_details() {
         (Code::InvalidArgument, vec!["cooldownMinutes".to_owned(), "condition".to_owned()])
     );
     let reverted = rules
-        .revert_rule(proto::RevertRuleRequest { id: "load".to_owned(), to_revision: 1, revision: 2 })
+        .revert_rule(proto::RevertRuleRequest {
+            id: "load".to_owned(),
+            to_revision: 1,
+            revision: 2,
+            ..proto::RevertRuleRequest::default()
+        })
         .await
         .unwrap()
         .into_inner();
@@ -145,6 +150,12 @@ async fn rules_live_in_files_ours_and_those_of_prometheus() {
     assert_eq!((code, out.as_str()), (3, "load\n  - threshold: 10.0\n  + threshold: 20.0\n"));
     assert_eq!(fastbreak(&server, &["rules", "apply", "-f", file]).1, "load changed\nnode.Down unchanged\n");
     assert_eq!(server.get("/api/alerts/rules/load").await["origin"], "file");
+    let (_, out, _) = fastbreak(&server, &["rules", "revisions", "load"]);
+    assert_eq!(out.lines().map(|line| &line[..1]).collect::<Vec<_>>(), ["2", "1"], "{out}");
+    let (code, out, error) = fastbreak(&server, &["rules", "revert", "load", "1", "--dry-run"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("threshold: 10"), "{out}");
+    assert_eq!(server.get("/api/alerts/rules/load").await["threshold"], 20.0, "only tried");
     let (code, out, _) = fastbreak(&server, &["rules", "get", "load"]);
     assert_eq!(code, 0);
     std::fs::write(&path, &out).unwrap();

@@ -1,9 +1,11 @@
 //! What would have been: backtests and explanations against what happened live; objectives.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::alerting::{active, call, deliveries, options, save_rule, send, wait_for_state};
-use crate::support::export::{DELTA, bytes, counter, http, now, point, request};
+use crate::support::export::{DELTA, bytes, counter, gauge, http, now, point, request};
 use crate::support::server::client;
 use crate::support::{Database, Server, eventually};
 
@@ -118,4 +120,57 @@ async fn an_objective_is_unmeasured_then_kept_then_exhausted() {
     assert!((sli - 66.67).abs() < 0.1, "{status}");
     assert_eq!(call(&server, "DELETE", "/api/slos/shop", &Value::Null).await.0, 204);
     assert_eq!(call(&server, "GET", "/api/alerts/rules/slo:shop:medium", &Value::Null).await.0, 404);
+}
+
+/// Sends one point of `service`.
+async fn report(server: &Server, service: &str) {
+    let body = bytes(&request(service, vec![gauge("alive", vec![point(1.0, now(), &[])])]));
+    eventually("an export is taken", async || http(&client(), &server.otlp_http, &body).await).await;
+}
+
+/// The services that are told to be silent.
+async fn silent(server: &Server) -> Vec<String> {
+    let alerts = active(server, "service_silent").await;
+    alerts.iter().map(|alert| alert["labels"]["reporting_service"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stops_to_report_is_told_and_a_restart_of_ours_is_not_blamed_on_anyone() {
+    let database = Database::create().await;
+    let mut server = options(&database).start();
+    let lag = "max by (reporting_service) ({\"fastbreak.service.report.lag\"})";
+    eventually("both are known", async || {
+        report(&server, "shop").await;
+        report(&server, "bank").await;
+        server.query(lag).await.as_array().unwrap().len() == 2
+    })
+    .await;
+    eventually("the silent one is told", async || {
+        report(&server, "bank").await;
+        silent(&server).await == ["shop"]
+    })
+    .await;
+    eventually("it is back", async || {
+        report(&server, "shop").await;
+        report(&server, "bank").await;
+        silent(&server).await.is_empty()
+    })
+    .await;
+    assert_eq!(server.terminate(), Some(0));
+    let stopped = Instant::now();
+    eventually("longer than both intervals", async || stopped.elapsed().as_secs() > 8).await;
+    server = options(&database).start();
+    // Both come back a little late; nobody is blamed for the time in which nothing could be taken in.
+    eventually("their intervals are known again", async || {
+        report(&server, "bank").await;
+        server.query(lag).await.as_array().unwrap().len() == 2
+    })
+    .await;
+    report(&server, "shop").await;
+    assert_eq!(silent(&server).await, [""; 0]);
+    eventually("what is silent after a restart is told too", async || {
+        report(&server, "bank").await;
+        silent(&server).await == ["shop"]
+    })
+    .await;
 }

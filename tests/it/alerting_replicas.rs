@@ -1,4 +1,6 @@
-//! Several replicas evaluate the same rules: nothing is told twice, nothing is forgotten, whatever is stopped or killed.
+//! What keeps several replicas from telling twice or forgetting: takeover, the fence, the one transaction.
+//!
+//! Each test names the line without which it fails. `alerting_torture` has the same under load.
 
 use std::time::Instant;
 
@@ -8,68 +10,11 @@ use fastbreak::storage::{
 use serde_json::json;
 
 use crate::alerting::{active, deliveries, options, save_rule, send, wait_for_state};
-use crate::support::{Database, Server, eventually};
+use crate::support::{Database, eventually};
 
-const RULES: usize = 5;
-const HOSTS: usize = 20;
-const WAVES: usize = 5;
 /// Those of the tests' rules; the host may well give the shipped ones something to say.
 const TRANSITIONS: &str = "SELECT count(*) FROM alert_transitions t JOIN alert_instances a ON a.id = t.alert_id \
                            WHERE a.rule_id LIKE 'load%'";
-
-/// Alerts of a wave in some state.
-async fn in_state(database: &Database, wave: usize, state: &str) -> i64 {
-    let sql = format!(
-        "SELECT count(*) FROM alert_instances WHERE state = '{state}' AND alert->'labels'->>'host' LIKE 'w{wave}-%'"
-    );
-    database.number(&sql).await
-}
-
-async fn send_wave(server: &Server, wave: usize, value: f64) {
-    for host in 0..HOSTS {
-        send(server, &format!("w{wave}-{host}"), value).await;
-    }
-}
-
-/// 500 incidents on three replicas. In each wave one replica sleeps past its lease and wakes up, another is killed and
-/// comes back. Every incident fires and is resolved once, and each of both is told once.
-///
-/// What keeps it so, and was taken out to see this fail: `s.epoch = next.epoch` in `storage::evaluations::ADVANCE` (see
-/// the next test, which fails without it each time), `FOR UPDATE` on groups in `storage::groups::dispatch_in_txn`, the
-/// transaction around `Storage::evaluation_write`.
-#[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_incidents_are_told_once_whatever_sleeps_or_dies() {
-    let database = Database::create().await;
-    let options = options(&database).with("RUST_LOG", "error");
-    let mut servers = vec![options.start(), options.start(), options.start()];
-    for rule in 0..RULES {
-        save_rule(&servers[0], &format!("load_{rule}"), json!({ "groupBy": ["host"] })).await;
-    }
-    let all = (RULES * HOSTS) as i64;
-    for wave in 0..WAVES {
-        let (sleeper, dead, awake) = (wave % 3, (wave + 1) % 3, (wave + 2) % 3);
-        servers[sleeper].signal("STOP");
-        send_wave(&servers[awake], wave, 20.0).await;
-        let killed = servers.remove(dead);
-        killed.kill();
-        servers.insert(dead, options.start());
-        eventually(&format!("wave {wave} fires"), async || in_state(&database, wave, "firing").await == all).await;
-        servers[sleeper].signal("CONT");
-        send_wave(&servers[awake], wave, 1.0).await;
-        eventually(&format!("wave {wave} is over"), async || in_state(&database, wave, "resolved").await == all).await;
-    }
-    let incidents = (RULES * HOSTS * WAVES) as i64;
-    eventually("all is told", async || deliveries(&database, "resolved").await >= incidents).await;
-    assert_eq!(deliveries(&database, "fired").await, incidents);
-    assert_eq!(deliveries(&database, "resolved").await, incidents);
-    for state in ["firing", "resolved"] {
-        let sql = format!("{TRANSITIONS} AND to_state = '{state}'");
-        assert_eq!(database.number(&sql).await, incidents, "{state}");
-    }
-    let twice = "SELECT count(*) FROM (SELECT 1 FROM deliveries GROUP BY group_key, notification->>'reason' \
-                 HAVING count(*) > 1) twice";
-    assert_eq!(database.number(twice).await, 0);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_replica_takes_over_within_ten_seconds() {
@@ -96,7 +41,7 @@ fn evaluation(id: Option<i64>, second: i64) -> EvaluationWrite {
         rule_id: "load".to_owned(),
         epoch: 0,
         evaluated_at: at,
-        health: "ok",
+        health: "ok".to_owned(),
         error: None,
         duration_seconds: 0.0,
         left_out: 0,
@@ -133,7 +78,7 @@ fn evaluation(id: Option<i64>, second: i64) -> EvaluationWrite {
     EvaluationWrite { state, alerts: vec![alert], groups: Vec::new() }
 }
 
-/// Fails when `s.epoch = next.epoch` is taken out of `storage::evaluations::ADVANCE`.
+/// Fails when `AND s.epoch = next.epoch` is taken out of the last line of `storage::evaluations::ADVANCE`.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_decided_from_an_old_state_is_not_written() {
     let database = Database::create().await;
@@ -157,7 +102,7 @@ async fn what_was_decided_from_an_old_state_is_not_written() {
     assert!(matches!(storage.evaluation_write(&after_edit, nothing).await, Err(StorageError::Fenced)));
 }
 
-/// Fails when `Storage::evaluation_write` does not run in one transaction.
+/// Fails when `conn.transaction` is taken out of `Storage::evaluation_write`, so that its statements stand alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_row_in_the_outbox_a_transition_is_not_written() {
     let database = Database::create().await;

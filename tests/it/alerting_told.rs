@@ -141,6 +141,7 @@ async fn what_nobody_takes_goes_up_the_chain_and_what_somebody_took_does_not() {
     eventually("given back, it goes up too", async || database.number(&of_taken).await == 1).await;
 }
 
+/// Fails when `let may = told.at + cooldown.delta()` in `alerting::dispatch` leaves the cooldown out.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_within_its_cooldown_is_not_told_again() {
     let database = Database::create().await;

@@ -74,6 +74,21 @@ enum RulesCommand {
         /// Which rule
         id: String,
     },
+    /// Print every revision of a rule, the newest first
+    Revisions {
+        /// Which rule
+        id: String,
+    },
+    /// Make an old revision the newest
+    Revert {
+        /// Which rule
+        id: String,
+        /// Which revision
+        revision: i64,
+        /// Only show what the rule would be
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Delete a rule
     Delete {
         /// Which rule
@@ -93,6 +108,17 @@ pub(super) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
             let path = format!("/api/alerts/rules/{}/test", segment(&id));
             let sent = server.call(Method::POST, &path, Some(&json!({ "by": "fastbreak rules fire" }))).await?;
             server.show(&sent, |sent| format!("sent to {}", text(sent, "/receivers")));
+            Ok(ExitCode::SUCCESS)
+        }
+        RulesCommand::Revisions { id } => {
+            let revisions = server.get(&format!("/api/alerts/rules/{}/revisions", segment(&id))).await?;
+            server.show(&revisions, revision_line);
+            Ok(ExitCode::SUCCESS)
+        }
+        RulesCommand::Revert { id, revision, dry_run } => {
+            let path = format!("/api/alerts/rules/{}/revert?dryRun={dry_run}", segment(&id));
+            let reverted = server.call(Method::POST, &path, Some(&json!({ "revision": revision }))).await?;
+            show_as_file(server, &reverted)?;
             Ok(ExitCode::SUCCESS)
         }
         RulesCommand::Delete { id } => {
@@ -124,11 +150,28 @@ async fn get(server: &ServerArgs, id: Option<&str>) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     };
     let rule = server.get(&format!("/api/alerts/rules/{}", segment(id))).await?;
+    show_as_file(server, &rule)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a rule as a file that `apply` takes.
+fn show_as_file(server: &ServerArgs, rule: &Value) -> anyhow::Result<()> {
     match server.output {
         Output::Json => print(&format!("{rule}\n")),
-        Output::Table => print(&serde_saphyr::to_string(&json!({ "rules": [written(&rule)] }))?),
+        Output::Table => print(&serde_saphyr::to_string(&json!({ "rules": [written(rule)] }))?),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn revision_line(revision: &Value) -> String {
+    let what = if revision.get("deleted") == Some(&Value::Bool(true)) { "deleted" } else { "saved" };
+    format!(
+        "{:<5} {}  {what:<8} {:<8} {}",
+        text(revision, "/revision"),
+        text(revision, "/createdAt"),
+        text(revision, "/origin"),
+        text(revision, "/rule/condition"),
+    )
 }
 
 /// A rule without what the server adds.

@@ -194,7 +194,9 @@ async fn the_same_can_be_done_over_grpc() {
     assert_eq!((list.len(), list[0].log.len(), list[0].state.as_str()), (1, 1, "sent"));
     service.resend_delivery(ResendDeliveryRequest { id: list[0].id }).await.unwrap();
     eventually("it is sent again", async || hook.count() == 3).await;
-    let delete = DeleteReceiverRequest { id: "ops".to_owned(), revision: 2 };
-    service.delete_receiver(delete.clone()).await.unwrap();
-    assert_eq!(service.delete_receiver(delete).await.unwrap_err().code(), tonic::Code::NotFound);
+    let delete = |dry_run| DeleteReceiverRequest { id: "ops".to_owned(), revision: 2, dry_run };
+    for dry_run in [true, false] {
+        service.delete_receiver(delete(dry_run)).await.unwrap();
+    }
+    assert_eq!(service.delete_receiver(delete(false)).await.unwrap_err().code(), tonic::Code::NotFound);
 }

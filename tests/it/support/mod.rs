@@ -19,10 +19,15 @@ pub(crate) use server::Server;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks at `condition` until it is true; says what was awaited when it never is.
-pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
+    within(PATIENCE, what, condition).await;
+}
+
+/// The same with another patience.
+pub(crate) async fn within(patience: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !condition().await {
-        assert!(began.elapsed() < PATIENCE, "{what}: not within {} s", PATIENCE.as_secs());
+        assert!(began.elapsed() < patience, "{what}: not within {} s", patience.as_secs());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -2122,7 +2122,12 @@ export interface operations {
     };
     revertRule: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+            };
             header?: never;
             path: {
                 /** @description the rule's id */
