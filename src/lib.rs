@@ -66,7 +66,7 @@
 //! | 7 | [`gateway`]: JSON API and page · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`alerting`]: rules, alerts, who is told, backtests · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
-//! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
+//! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams · [`traces`]: which traces are kept, their tail, blocks and index |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
 //! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
@@ -87,6 +87,7 @@ pub mod notify;
 pub mod query;
 
 pub mod rollup;
+pub mod traces;
 
 pub mod redis;
 pub mod storage;

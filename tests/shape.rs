@@ -11,7 +11,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (7, &["gateway", "grpc"]),
     (6, &["ingest", "alerting", "notify"]),
     (5, &["query"]),
-    (4, &["rollup"]),
+    (4, &["rollup", "traces"]),
     (3, &["storage", "redis"]),
     (2, &["telemetry", "template"]),
     (1, &["model"]),
@@ -38,6 +38,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("lettre", &["notify/email"]),
     ("chacha20poly1305", &["notify/seal.rs"]),
     ("minijinja", &["template.rs"]),
+    ("sqlparser", &["ingest/statement.rs"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 
@@ -45,6 +46,13 @@ const WALLS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "model/",
     "rollup/block/",
+    "traces/block/",
+    "traces/decide.rs",
+    "traces/filter.rs",
+    "traces/gather.rs",
+    "ingest/spans.rs",
+    "ingest/statement.rs",
+    "traces/graph.rs",
     "alerting/state.rs",
     "alerting/evaluate.rs",
     "alerting/dispatch.rs",

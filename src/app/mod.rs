@@ -8,6 +8,7 @@ mod child;
 mod directories;
 mod listen;
 mod private;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +26,13 @@ use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway};
 use crate::grpc::Rooms;
-use crate::ingest::{Ingest, encode_host};
+use crate::ingest::{Ingest, encode_host, walk_spans};
 use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
 use crate::storage::{self, Storage};
 use crate::telemetry::{HostSampler, Instruments, Pipeline, Telemetry};
+use crate::traces::Traces;
 
 /// How long a configured Postgres may take to answer at the start.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -74,6 +76,7 @@ pub struct App {
     metrics: ListenerMetrics,
     private: PrivateServers,
     streams: Arc<Streams>,
+    traces: Arc<Traces>,
     ingest: Arc<Ingest>,
     notifier: Arc<Notifier>,
     gateway: Gateway,
@@ -168,9 +171,11 @@ impl App {
         let dashboard_url = format!("http://{}", listeners.http.local_addr()?);
         let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url);
         let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
+        let traces = Traces::new(storage.clone(), config.window, config.traces.clone(), walk_spans);
         let streams = Arc::new(Streams::open(storage, config.window, holder.clone()).await?);
         let commits = CancellationToken::new();
-        let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
+        let opened = Ingest::open(Arc::clone(&streams), Arc::clone(&traces), config.ingest, commits.clone());
+        let (ingest, committer) = opened.await?;
         let committer = tokio::spawn(committer);
         if let Some(url) = &redis_url {
             streams.share_through(url).await.context("Redis cannot be used")?;
@@ -180,14 +185,16 @@ impl App {
         telemetry.register(|registry| metrics.register(registry));
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
+        telemetry.register(|registry| traces.metrics.register(registry));
         telemetry.register(|registry| notifier.metrics.register(registry));
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention).limited(config.query));
         telemetry.register(|registry| engine.metrics.register(registry));
-        let sampled = (Arc::clone(&streams), Arc::clone(&ingest), Arc::clone(&engine));
+        let sampled = (Arc::clone(&streams), Arc::clone(&ingest), Arc::clone(&engine), Arc::clone(&traces));
         telemetry.sample_with(move || {
             sampled.0.sample_gauges();
             sampled.1.sample_gauges();
             sampled.2.sample_gauges();
+            sampled.3.sample_gauges();
         });
         let facts = Facts {
             http: listeners.http.local_addr()?,
@@ -214,6 +221,7 @@ impl App {
             metrics,
             private: PrivateServers { redis, postgres },
             streams,
+            traces,
             ingest,
             notifier,
             gateway,
@@ -254,6 +262,7 @@ impl App {
             metrics,
             mut private,
             streams,
+            traces,
             ingest,
             notifier,
             gateway,
@@ -267,6 +276,7 @@ impl App {
         } = self;
         let mut background_tasks = JoinSet::new();
         spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        traces::spawn(&mut background_tasks, &traces, &ingest, (config.window, &background));
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, &intake);
         if let Some(own) = &own {
@@ -274,14 +284,16 @@ impl App {
         }
         let flusher_end = CancellationToken::new();
         let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
+        let decider_end = CancellationToken::new();
+        let decider = tokio::spawn(Arc::clone(&traces).run(decider_end.clone()));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, &streams, (&notifier, &alerting)));
+        let rooms = Arc::new(rooms(&gateway, (&streams, &traces), (&notifier, &alerting)));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
             ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
-            ("http", listeners.http, gateway.router(&notifier, &alerting)),
+            ("http", listeners.http, gateway.router(&notifier, &alerting, &traces)),
         ] {
             let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
             serving.spawn(listener.serve(intake.clone()));
@@ -304,6 +316,8 @@ impl App {
             flusher_end.cancel();
             let _ended = flusher.await;
             streams.close_own().await;
+            decider_end.cancel();
+            let _ended = decider.await;
             let _ended = deliveries.await;
         };
         let drained = tokio::time::timeout(config.grace_period, drain).await.is_ok();
@@ -348,10 +362,11 @@ fn spawn_alerting(tasks: &mut JoinSet<()>, alerting: &Arc<Alerting>, cancel: &Ca
     }));
 }
 
-fn rooms(gateway: &Gateway, streams: &Arc<Streams>, tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
+fn rooms(gateway: &Gateway, kept: (&Arc<Streams>, &Arc<Traces>), tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
     let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
-    Rooms { http, grpc, otlp_http, started, streams: Arc::clone(streams), notifier, alerting }
+    let (streams, traces) = (Arc::clone(kept.0), Arc::clone(kept.1));
+    Rooms { http, grpc, otlp_http, started, streams, notifier, alerting, traces }
 }
 
 fn spawn_background(

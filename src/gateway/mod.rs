@@ -18,8 +18,10 @@ mod receivers;
 mod routing;
 mod rules;
 mod same_origin;
+mod service_graph;
 mod silences;
 mod slos;
+mod traces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
+use crate::traces::Traces;
 use problem::Problem;
 
 /// What the gateway may tell of the server.
@@ -98,8 +101,8 @@ impl Gateway {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// The routes; `notifier` has the receivers, `alerting` rules and alerts.
-    pub fn router(&self, notifier: &Arc<Notifier>, alerting: &Arc<Alerting>) -> Router {
+    /// The routes; `notifier` has the receivers, `alerting` rules and alerts, `traces` the traces kept.
+    pub fn router(&self, notifier: &Arc<Notifier>, alerting: &Arc<Alerting>, traces: &Arc<Traces>) -> Router {
         Router::new()
             .route("/", get(page::index))
             .route("/health", get(health::health))
@@ -109,6 +112,7 @@ impl Gateway {
             .route("/api/metrics/current", get(indicators::current))
             .route("/api/metrics/history", get(indicators::history))
             .route("/api/services", get(ledger::services))
+            .route("/api/service-graph", get(service_graph::graph))
             .route("/api/ingest/ledger", get(ledger::ledger))
             .route("/api/system/info", get(health::system_info))
             .route("/prometheus/api/v1/query", get(query::instant).post(query::instant_form))
@@ -120,6 +124,7 @@ impl Gateway {
             .merge(silences::routes(alerting))
             .merge(routing::routes(alerting))
             .merge(slos::routes(alerting))
+            .merge(traces::routes(traces))
             .route("/prometheus/api/v1/query_exemplars", get(exemplars::get).post(exemplars::post))
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async {

@@ -17,7 +17,9 @@ mod routing;
 mod rules;
 mod schema;
 mod series;
+mod spool;
 mod streams;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +40,9 @@ pub use receivers::{LastDelivery, NewReceiver, ReceiverRow};
 pub use routing::Revised;
 pub use rules::{Expected, RuleRevisionRow, RuleRow, WriteError};
 pub use series::{MetricRow, SeriesRow};
+pub use spool::{SpoolPart, SpoolRow, TailRow};
 pub use streams::StreamRow;
+pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceFilter, TraceOrder, TraceRow, TraceUsage, TraceWrite};
 
 /// How to reach Postgres.
 #[derive(Clone, Debug)]

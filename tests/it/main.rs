@@ -20,5 +20,8 @@ mod own_telemetry;
 mod promql;
 mod redis;
 mod replicas;
+mod service_graph;
 mod support;
 mod tiers;
+mod trace_search;
+mod traces;
