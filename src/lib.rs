@@ -11,6 +11,7 @@
 //!               admit·walk   (Postgres)      (memory)  ▲         (Postgres)    ▲
 //!                               │                      │                       │
 //!                               └── other replicas ────┘     heads of all streams, brought up to date
+//!                 spans ──────► spool ──ack──► tail ──decide──► trace blocks, index ──► gateway
 //! ```
 //!
 //! ## An export, from the wire to an answer
@@ -30,6 +31,19 @@
 //! 6. The compactor merges the parts of a past hour and makes the minute and hour tiers. Retention drops partitions.
 //! 7. [`query::Engine`] reads blocks and cursors in one snapshot, brings the heads up to it, merges the partials, and
 //!    evaluates.
+//!
+//! ## A span, from the wire to a kept trace
+//!
+//! 1. The walk of step 2 also asks the span's operation whether it *marks* its trace: an error does, a rule's attribute does,
+//!    and within bounds a minute the slowest, a steady sample and the exemplar ([`traces::Operation`], pure).
+//! 2. The body, literals of statements taken out, goes compressed into `trace_spool` in the statement that appends the
+//!    journal row, with the marks. So a span that is acknowledged is there after any crash.
+//! 3. The same bytes wait in memory, bounded; over the bound the spool alone has them. Marks of other replicas are read
+//!    from their spools, so each keeps its part of a trace. Marks only add up: order, lateness and split change nothing.
+//! 4. After `trace_wait` the decider inflates what waits. Spans of marked traces go into blocks (several traces each,
+//!    columns) and the index, in one transaction with the cursor of the spool; calls between services are paired into edges,
+//!    which come back as ordinary series. Late spans of a marked trace follow it.
+//! 5. Retention and the disk budget drop partitions: by class, plain samples first, errors last.
 //!
 //! ## A rule, from a tick to the outbox
 //!

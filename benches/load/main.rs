@@ -15,6 +15,7 @@ mod payload;
 mod process;
 mod storage;
 mod tables;
+mod traces;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

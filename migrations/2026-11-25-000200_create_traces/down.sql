@@ -1,3 +1,5 @@
+DROP FUNCTION trace_calls_meet;
+DROP TABLE trace_calls;
 DROP FUNCTION trace_usage;
 DROP FUNCTION trace_index_put;
 DROP TABLE trace_index;

@@ -72,6 +72,7 @@ CREATE TABLE trace_blocks (
     payload bytea NOT NULL,
     PRIMARY KEY (id, class, slot_at)
 ) PARTITION BY LIST (class);
+ALTER TABLE trace_blocks ALTER COLUMN payload SET STORAGE EXTERNAL;
 COMMENT ON TABLE trace_blocks IS 'Spans of kept traces, several traces a row, column-wise and compressed; immutable.';
 COMMENT ON COLUMN trace_blocks.class IS '0: steady samples, 1: slow, rule or exemplar, 2: errors. Where room is wanted the lowest goes first.';
 COMMENT ON COLUMN trace_blocks.slot_at IS 'Start of the twelve hours in which it was stored.';
@@ -152,3 +153,40 @@ LANGUAGE sql STABLE AS $$
     GROUP BY 1, 2 ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION trace_usage IS 'What the disk budget of traces is compared with.';
+
+-- Sides of calls whose other side another replica has.
+CREATE UNLOGGED TABLE trace_calls (
+    trace_id bytea NOT NULL,
+    span_id bytea NOT NULL,
+    is_client boolean NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    half jsonb NOT NULL,
+    PRIMARY KEY (trace_id, span_id, is_client)
+);
+COMMENT ON TABLE trace_calls IS 'Sides of calls that wait some seconds for the side that another replica saw; not worth a log.';
+COMMENT ON COLUMN trace_calls.span_id IS 'Span of the caller, on either side.';
+
+-- Adds sides of calls; returns those of which both are here, and those that waited in vain, and forgets them.
+CREATE FUNCTION trace_calls_meet(p_rows jsonb)
+RETURNS TABLE (trace_id bytea, span_id bytea, is_client boolean, half jsonb, is_late boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO trace_calls (trace_id, span_id, is_client, half)
+    SELECT decode(r.trace_id, 'hex'), decode(r.span_id, 'hex'), r.is_client, r.half
+    FROM jsonb_to_recordset(p_rows) AS r (trace_id text, span_id text, is_client boolean, half jsonb)
+    ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
+    RETURN QUERY
+        WITH met AS (
+            SELECT c.trace_id, c.span_id FROM trace_calls c
+            JOIN trace_calls s ON s.trace_id = c.trace_id AND s.span_id = c.span_id AND NOT s.is_client
+            WHERE c.is_client FOR UPDATE SKIP LOCKED
+        )
+        DELETE FROM trace_calls t USING met WHERE t.trace_id = met.trace_id AND t.span_id = met.span_id
+        RETURNING t.trace_id, t.span_id, t.is_client, t.half, false;
+    RETURN QUERY
+        DELETE FROM trace_calls t WHERE t.at < now() - interval '30 seconds'
+        RETURNING t.trace_id, t.span_id, t.is_client, t.half, true;
+END
+$$;
+COMMENT ON FUNCTION trace_calls_meet IS 'Where replicas pair the calls between services that each saw one side of.';

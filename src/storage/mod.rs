@@ -5,6 +5,7 @@
 
 mod alerts;
 mod blocks;
+mod calls;
 mod connect;
 mod deliveries;
 mod evaluations;
@@ -30,6 +31,7 @@ use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
 pub use alerts::{ActiveFilter, AlertChange, AlertRow, AlertWrite, EvaluationWrite, TransitionRow};
 pub use blocks::{BlockKey, BlockPart, BlockSpan, Flush, HourToCompact, Tier};
+pub use calls::CallSide;
 pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow, NewDelivery};
 pub use evaluations::{DecisionRow, RuleStateRow, StateChange, Tick};
 pub use groups::{Around, GroupCase, GroupDecision};

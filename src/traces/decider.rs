@@ -15,14 +15,12 @@ use super::decide::Class;
 use super::gather::{Piece, look};
 use super::spool::{Marks, decode_bodies, decode_marks};
 use super::tail::Chunk;
-use crate::storage::{DecidedTo, SpoolRow, StorageError};
+use crate::storage::{CallSide, DecidedTo, SpoolRow, StorageError};
 
 /// How often the tail is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 /// How often leases are renewed; they live 15 s.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// How long one side of a call waits for the other, and once more.
-const TURN_EVERY: Duration = Duration::from_secs(10);
 /// Compressed bytes decided at once.
 const BATCH_BYTES: usize = 16 << 20;
 /// Spool rows read at once: each may hold a group of exports.
@@ -114,14 +112,29 @@ impl Decider {
         if let Some(due) = Instant::now().checked_sub(wait) {
             self.decide_due(due).await?;
         }
-        if self.turned.elapsed() >= TURN_EVERY {
+        // One side of a call waits for the other as long as spans for their trace, and once more.
+        if self.turned.elapsed() >= wait.max(EVERY) {
             self.turned = Instant::now();
-            self.traces.graph.lock().turn();
+            self.turn().await;
         }
         if self.renewed.elapsed() >= RENEW_EVERY {
             self.renew().await?;
         }
         self.take_over().await
+    }
+
+    /// Ends the wait of calls whose other side did not come here: another replica may have it.
+    async fn turn(&self) {
+        let is_shared = !self.followed.is_empty();
+        let sides = self.traces.graph.lock().turn(is_shared);
+        if !is_shared {
+            return;
+        }
+        let met = self.traces.storage.calls_meet(&sides).await.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "calls between services are not paired now");
+            sides.into_iter().map(|side| CallSide { is_late: true, ..side }).collect()
+        });
+        self.traces.graph.lock().meet(met);
     }
 
     /// Reads the marks of spools that other processes write.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::block::{BlockError, TraceSpans, encode};
@@ -20,7 +21,7 @@ const SERVICES_MAX: usize = 64;
 const TERMS_MAX: usize = 256;
 
 /// What a span calls that may send no spans of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PeerKind {
     /// A database.
     Database,
@@ -33,7 +34,7 @@ pub enum PeerKind {
 }
 
 /// The other side of a call, as the attributes of the span tell it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer {
     /// What it is.
     pub kind: PeerKind,

@@ -6,12 +6,16 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use super::gather::{Peer, PeerKind, WalkedSpan};
 use crate::model::{Histogram, SpanId, SpanKind, SpanStatus, TimeMs, TraceId, Width, WindowStart};
+use crate::storage::CallSide;
 
 /// Sides of calls that wait, of each half of the memory; about 150 bytes each.
 const HALVES_MAX: usize = 1 << 17;
+/// Sides handed to other replicas at once; the rest is as if there were none.
+const STRAYS_MAX: usize = 10_000;
 /// Edges of all windows that are not taken yet.
 const EDGES_MAX: usize = 1 << 14;
 /// Resolution of the durations, as that of the spans' own windows.
@@ -88,11 +92,12 @@ pub struct Calls {
 }
 
 /// One side of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Half {
     service: Arc<str>,
     /// The caller's side.
     is_client: bool,
+    is_message: bool,
     peer: Option<Peer>,
     seconds: f64,
     failed: bool,
@@ -148,10 +153,14 @@ impl Graph {
             SpanKind::Internal | SpanKind::Unspecified => return,
         };
         let is_message = matches!(span.kind, SpanKind::Producer | SpanKind::Consumer);
+        if !is_client && !is_message && span.parent_id.is_none() {
+            return;
+        }
         let peer = if is_client || is_message { (span.peer)() } else { None };
         let half = Half {
             service: self.name(span.service),
             is_client,
+            is_message,
             peer,
             seconds: span.nanos as f64 / 1e9,
             failed: span.status == SpanStatus::Error,
@@ -167,7 +176,7 @@ impl Graph {
         }
         let key = (span.trace_id, if is_client { span.span_id } else { span.parent_id });
         match self.other_side(key, is_client) {
-            Some(other) => self.pair(half, other, is_message),
+            Some(other) => self.pair(half, other),
             None if self.recent.len() < HALVES_MAX => {
                 // A second answer to one call waits in vain: the first has its place.
                 self.recent.entry(key).or_insert(half);
@@ -197,10 +206,11 @@ impl Graph {
         None
     }
 
-    fn pair(&mut self, one: Half, other: Half, is_message: bool) {
+    fn pair(&mut self, one: Half, other: Half) {
         let (client, server) = if one.is_client { (one, other) } else { (other, one) };
         self.counts.paired += 1;
-        let connection = if is_message { Connection::Messaging } else { Connection::Request };
+        let connection =
+            if client.is_message || server.is_message { Connection::Messaging } else { Connection::Request };
         let edge = Edge { client: client.service, server: server.service, connection };
         let failed = client.failed || server.failed;
         let (weight, time) = (client.weight.max(server.weight), client.time.max(server.time));
@@ -241,11 +251,41 @@ impl Graph {
         calls.server.observe(&[server]);
     }
 
-    /// Ends the wait of the older half, to be called once in the time that a call may wait.
-    pub(super) fn turn(&mut self) {
+    /// Ends the wait of the older half, to be called once in the time that a call may wait. Where there are other replicas
+    /// their spans may hold the other sides: then the sides are returned.
+    pub(super) fn turn(&mut self, is_shared: bool) -> Vec<CallSide> {
+        let mut sides = Vec::new();
         let earlier = std::mem::replace(&mut self.earlier, std::mem::take(&mut self.recent));
-        self.counts.unpaired += earlier.len() as u64;
-        earlier.into_values().for_each(|half| self.alone(half));
+        for (key, half) in earlier {
+            match side(key, &half).filter(|_| is_shared && sides.len() < STRAYS_MAX) {
+                Some(side) => sides.push(side),
+                None => self.give_up(half),
+            }
+        }
+        sides
+    }
+
+    fn give_up(&mut self, half: Half) {
+        self.counts.unpaired += 1;
+        self.alone(half);
+    }
+
+    /// Takes sides that met those of other replicas, or waited for them in vain.
+    pub(super) fn meet(&mut self, sides: Vec<CallSide>) {
+        let mut waiting: Halves = HashMap::new();
+        for side in sides {
+            let Ok(half) = serde_json::from_value::<Half>(side.half) else { continue };
+            let id = |bytes: &[u8]| SpanId(bytes.try_into().unwrap_or_default());
+            let key = (TraceId(side.trace_id.as_slice().try_into().unwrap_or_default()), id(&side.span_id));
+            match waiting.remove(&key) {
+                _ if side.is_late => self.give_up(half),
+                Some(other) => self.pair(half, other),
+                None => {
+                    waiting.insert(key, half);
+                }
+            }
+        }
+        waiting.into_values().for_each(|half| self.give_up(half));
     }
 
     /// What was summed up since the last time.
@@ -282,6 +322,16 @@ impl Graph {
     pub(super) fn waiting(&self) -> usize {
         self.recent.len() + self.earlier.len()
     }
+}
+
+fn side((trace_id, span_id): (TraceId, SpanId), half: &Half) -> Option<CallSide> {
+    Some(CallSide {
+        trace_id: trace_id.0.to_vec(),
+        span_id: span_id.0.to_vec(),
+        is_client: half.is_client,
+        half: serde_json::to_value(half).ok()?,
+        is_late: false,
+    })
 }
 
 #[cfg(test)]
@@ -334,7 +384,7 @@ mod tests {
         add(&mut graph, &client(1));
         add(&mut graph, &server(1));
         add(&mut graph, &Made { status: SpanStatus::Error, ..server(2) });
-        graph.turn();
+        assert!(graph.turn(false).is_empty());
         add(&mut graph, &client(2));
         assert_eq!(edges(&mut graph), [("front -request> stock".to_owned(), 2.0, 1.0)]);
         assert_eq!(graph.waiting(), 0);
@@ -352,8 +402,8 @@ mod tests {
         let queue = to(PeerKind::Queue, "kafka orders");
         add(&mut graph, &Made { peer: queue.clone(), ..made("stock", SpanKind::Producer, (1, 6, 1)) });
         add(&mut graph, &Made { peer: queue, ..made("mail", SpanKind::Consumer, (2, 7, 0)) });
-        graph.turn();
-        graph.turn();
+        assert!(graph.turn(false).is_empty());
+        assert!(graph.turn(false).is_empty());
         let expect = [
             "kafka orders -receive> mail",
             "stock -external> api.pay.example",
@@ -366,6 +416,21 @@ mod tests {
         got.sort();
         expect.sort();
         assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn sides_that_two_replicas_saw_meet_elsewhere() {
+        let (mut one, mut other) = (Graph::new(Width::TEN_SECONDS), Graph::new(Width::TEN_SECONDS));
+        add(&mut one, &made("front", SpanKind::Client, (1, 2, 1)));
+        add(&mut other, &made("stock", SpanKind::Server, (1, 3, 2)));
+        add(&mut other, &made("lost", SpanKind::Server, (2, 3, 2)));
+        let turned = |graph: &mut Graph| [graph.turn(true), graph.turn(true)].concat();
+        let mut sides = [turned(&mut one), turned(&mut other)].concat();
+        assert_eq!(sides.len(), 3);
+        sides.iter_mut().for_each(|side| side.is_late = side.half["service"] == "lost");
+        one.meet(sides);
+        assert_eq!(edges(&mut one), [("front -request> stock".to_owned(), 1.0, 0.0)]);
+        assert!(edges(&mut other).is_empty());
     }
 
     #[test]

@@ -339,7 +339,8 @@ fn read_spans(blocks: &[Vec<u8>], trace_id: TraceId, detail: SpanDetail) -> Resu
             }
         }
     }
-    spans.sort_by_key(|span| (span.start, span.span_id));
+    // Of those that begin together the longest first: it is the caller.
+    spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end), span.span_id));
     Ok(spans)
 }
 

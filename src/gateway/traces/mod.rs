@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderValue, header};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::json;
 use super::problem::Problem;
+use super::{json, json_text};
 use crate::model::{SpanId, TraceId};
 use crate::traces::{SpanDetail, TraceError, Traces};
 
@@ -63,14 +64,20 @@ async fn one(
         return Ok(json(&view::span(&span)));
     }
     let trace = traces.trace(id, SpanDetail::Outline).await?;
-    Ok(json(&view::trace(&trace)))
+    written(move || view::trace(&trace)).await
+}
+
+/// A large trace takes its time to be written: not on a thread that others wait for.
+async fn written(value: impl FnOnce() -> Value + Send + 'static) -> Result<Response, Problem> {
+    let text = tokio::task::spawn_blocking(move || value().to_string()).await.map_err(TraceError::from)?;
+    Ok(json_text(text))
 }
 
 /// `GET /api/traces/:traceId/otlp`: the whole trace as an OTLP/JSON export.
 async fn download(State(traces): State<Arc<Traces>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = trace_id(&id)?;
     let trace = traces.trace(id, SpanDetail::Whole).await?;
-    let mut response = json(&otlp::export(id, &trace.spans)).into_response();
+    let mut response = written(move || otlp::export(id, &trace.spans)).await?;
     if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"trace-{id}.json\"")) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }
