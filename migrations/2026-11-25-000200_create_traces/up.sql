@@ -48,18 +48,18 @@ COMMENT ON COLUMN trace_tails.decided_seq IS 'Spool rows up to here are decided:
 COMMENT ON COLUMN trace_tails.decided_at IS 'Spool rows written before this are decided.';
 
 -- Appends one group commit with its spans, or nothing.
-CREATE FUNCTION journal_append_spans(p_stream bigint, p_epoch bigint, p_keys bytea[], p_frame bytea, p_marks bytea, p_spans bytea) RETURNS bigint
+CREATE FUNCTION journal_append_spans(p_stream bigint, p_epoch bigint, p_keys bytea[], p_frame bytea, p_spool bytea[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     next_seq bigint := journal_append(p_stream, p_epoch, p_keys, p_frame);
 BEGIN
     INSERT INTO trace_tails (stream_id, stream_epoch, decided_seq, expires_at)
         VALUES (p_stream, p_epoch, next_seq - 1, now() + interval '15 seconds') ON CONFLICT DO NOTHING;
-    INSERT INTO trace_spool (stream_id, seq, marks, spans) VALUES (p_stream, next_seq, p_marks, p_spans);
+    INSERT INTO trace_spool (stream_id, seq, marks, spans) VALUES (p_stream, next_seq, p_spool[1], p_spool[2]);
     RETURN next_seq;
 END
 $$;
-COMMENT ON FUNCTION journal_append_spans IS 'journal_append, and the spans of the same exports into the spool.';
+COMMENT ON FUNCTION journal_append_spans IS 'journal_append, and the marks and spans of the same exports into the spool.';
 
 -- Kept traces.
 CREATE SEQUENCE trace_blocks_id;

@@ -8,6 +8,7 @@ mod child;
 mod directories;
 mod listen;
 mod private;
+mod told;
 mod traces;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
 use listen::{Listener, ListenerMetrics};
+use told::Told;
 
 use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
@@ -189,13 +191,7 @@ impl App {
         telemetry.register(|registry| notifier.metrics.register(registry));
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention).limited(config.query));
         telemetry.register(|registry| engine.metrics.register(registry));
-        let sampled = (Arc::clone(&streams), Arc::clone(&ingest), Arc::clone(&engine), Arc::clone(&traces));
-        telemetry.sample_with(move || {
-            sampled.0.sample_gauges();
-            sampled.1.sample_gauges();
-            sampled.2.sample_gauges();
-            sampled.3.sample_gauges();
-        });
+        sample_gauges(&telemetry, &engine, (&streams, &ingest, &traces));
         let facts = Facts {
             http: listeners.http.local_addr()?,
             grpc: listeners.grpc.local_addr()?,
@@ -275,17 +271,14 @@ impl App {
             committer,
         } = self;
         let mut background_tasks = JoinSet::new();
-        spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
-        traces::spawn(&mut background_tasks, &traces, &ingest, (config.window, &background));
+        spawn_background(&mut background_tasks, &config, (&streams, &traces), &ingest, &background);
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, &intake);
         if let Some(own) = &own {
             background_tasks.spawn(Instruments::new(own, telemetry).run(background.clone()));
         }
-        let flusher_end = CancellationToken::new();
-        let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
-        let decider_end = CancellationToken::new();
-        let decider = tokio::spawn(Arc::clone(&traces).run(decider_end.clone()));
+        let flusher = Told::spawn(|end| run_flusher(Arc::clone(&streams), end));
+        let decider = Told::spawn(|end| Arc::clone(&traces).run(end));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
         let rooms = Arc::new(rooms(&gateway, (&streams, &traces), (&notifier, &alerting)));
@@ -313,11 +306,9 @@ impl App {
             ingest.cut();
             commits.cancel();
             let _ended = committer.await;
-            flusher_end.cancel();
-            let _ended = flusher.await;
+            flusher.end().await;
             streams.close_own().await;
-            decider_end.cancel();
-            let _ended = decider.await;
+            decider.end().await;
             let _ended = deliveries.await;
         };
         let drained = tokio::time::timeout(config.grace_period, drain).await.is_ok();
@@ -332,6 +323,21 @@ impl App {
         }
         Ok(drained)
     }
+}
+
+/// Has what is in memory measured whenever somebody reads the metrics.
+fn sample_gauges(
+    telemetry: &Telemetry,
+    engine: &Arc<Engine>,
+    (streams, ingest, traces): (&Arc<Streams>, &Arc<Ingest>, &Arc<Traces>),
+) {
+    let sampled = (Arc::clone(streams), Arc::clone(ingest), Arc::clone(engine), Arc::clone(traces));
+    telemetry.sample_with(move || {
+        sampled.0.sample_gauges();
+        sampled.1.sample_gauges();
+        sampled.2.sample_gauges();
+        sampled.3.sample_gauges();
+    });
 }
 
 fn alerting_of(
@@ -372,10 +378,11 @@ fn rooms(gateway: &Gateway, kept: (&Arc<Streams>, &Arc<Traces>), tellers: (&Arc<
 fn spawn_background(
     tasks: &mut JoinSet<()>,
     config: &Config,
-    streams: &Arc<Streams>,
+    (streams, traces): (&Arc<Streams>, &Arc<Traces>),
     ingest: &Arc<Ingest>,
     cancel: &CancellationToken,
 ) {
+    traces::spawn(tasks, traces, ingest, (config.window, cancel));
     let own = |streams: &Arc<Streams>| (Arc::clone(streams), cancel.clone());
     let (s, c) = own(streams);
     tasks.spawn(async move { s.run_follower(c).await });

@@ -1,8 +1,9 @@
 //! What the spans of an export come to: the RED windows of their operations, marks on traces to keep, exemplars.
 //!
 //! Spans are summed up per operation and window before they are journaled, as delta exponential histograms of
-//! [`SPAN_METRIC`](super::SPAN_METRIC). Errors, the slowest and a steady sample of each operation mark their traces, and one
-//! of the spans that did becomes the exemplar. A span that stands for several, since its client samples, counts as many.
+//! [`SPAN_METRIC`](super::traces::SPAN_METRIC). Errors, the slowest and a steady sample of each operation mark their traces,
+//! and one of the spans that did becomes the exemplar. A span that stands for several, since its client samples, counts as
+//! many.
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};

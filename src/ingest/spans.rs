@@ -304,7 +304,7 @@ fn elements<T>(message: &[u8], read: impl Fn(&[u8]) -> Result<T, WireError>) -> 
 
 /// How many spans one stands for, from `ot=th:…` of its trace state: the threshold is 56 bits, zeros behind left out.
 ///
-/// Source: OpenTelemetry, "TraceState: Probability Sampling".
+/// Source: OpenTelemetry, "Trace State: Probability Sampling".
 pub(super) fn weight(trace_state: &[u8]) -> f64 {
     const BITS: u64 = 1 << 56;
     let threshold = || {

@@ -1,6 +1,6 @@
 //! One stream's head and how journal rows get into it: live from the committer, or read back from the journal.
 //!
-//! Both ways end in the same [`Head::apply`]. Rows are applied in order and once: a row that was missed is read from the
+//! Both ways end in the same [`Head::apply_row`]. Rows are applied in order and once: a row that was missed is read from the
 //! journal first, a row that is known already is passed over.
 
 use std::sync::{Arc, OnceLock};

@@ -54,7 +54,8 @@ impl Storage {
         let appended = match spans {
             None => diesel::select(journal_append(stream, epoch, keys, frame)).get_result(&mut conn).await,
             Some(part) => {
-                let append = journal_append_spans(stream, epoch, keys, frame, &part.marks, &part.spans);
+                let spool = vec![part.marks.as_slice(), part.spans.as_slice()].into_sql::<Array<Binary>>();
+                let append = journal_append_spans(stream, epoch, keys, frame, spool);
                 diesel::select(append).get_result(&mut conn).await
             }
         };

@@ -330,8 +330,7 @@ diesel::define_sql_function! {
         epoch: BigInt,
         keys: Array<Binary>,
         frame: Binary,
-        marks: Binary,
-        spans: Binary,
+        spool: Array<Binary>,
     ) -> BigInt;
 }
 

@@ -172,7 +172,7 @@ async fn ten_times_the_memory_budget_loses_no_error() {
     for export in 0..100u64 {
         let one = |i: u64| {
             let number = 1 + export * 100 + i;
-            let random = [1, 2, 3, 4].map(|n| trace_id(number.wrapping_mul(0x5851_f42d_4c95_7f2d * n + 1))).concat();
+            let random = [1, 2, 3, 4].map(|n| trace_id((number * 8 + n).wrapping_mul(0x5851_f42d_4c95_7f2d))).concat();
             let span = with(span(number, (number, 0), "GET /cart", 5), &[("request.id", &random)]);
             if i == 0 { failed(span) } else { span }
         };
