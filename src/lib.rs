@@ -11,6 +11,7 @@
 //!               admit·walk   (Postgres)      (memory)  ▲         (Postgres)    ▲
 //!                               │                      │                       │
 //!                               └── other replicas ────┘     heads of all streams, brought up to date
+//!                 spans ──────► spool ──ack──► tail ──decide──► trace blocks, index ──► gateway
 //! ```
 //!
 //! ## An export, from the wire to an answer
@@ -31,6 +32,19 @@
 //! 7. [`query::Engine`] chooses series by an index of their labels, reads blocks and cursors in one snapshot, brings the
 //!    heads up to it, merges the partials, and evaluates. Parts of range answers are remembered for as long as the blocks
 //!    that they were made of are the same.
+//!
+//! ## A span, from the wire to a kept trace
+//!
+//! 1. The walk of step 2 also asks the span's operation whether it *marks* its trace: an error does, a rule's attribute does,
+//!    and within bounds a minute the slowest, a steady sample and the exemplar ([`traces::Operation`], pure).
+//! 2. The body, literals of statements taken out, goes compressed into `trace_spool` in the statement that appends the
+//!    journal row, with the marks. So a span that is acknowledged is there after any crash.
+//! 3. The same bytes wait in memory, bounded; over the bound the spool alone has them. Marks of other replicas are read
+//!    from their spools, so each keeps its part of a trace. Marks only add up: order, lateness and split change nothing.
+//! 4. After `trace_wait` the decider inflates what waits. Spans of marked traces go into blocks (several traces each,
+//!    columns) and the index, in one transaction with the cursor of the spool; calls between services are paired into edges,
+//!    which come back as ordinary series. Late spans of a marked trace follow it.
+//! 5. Retention and the disk budget drop partitions: by class, plain samples first, errors last.
 //!
 //! ## A rule, from a tick to the outbox
 //!
@@ -72,7 +86,7 @@
 //! | 7 | [`gateway`]: JSON API, `/ws`, the embedded dashboard · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`alerting`]: rules, alerts, who is told, backtests · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
-//! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams |
+//! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams · [`traces`]: which traces are kept, their tail, blocks and index |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
 //! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded · [`live`]: numbered changes for those who watch |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
@@ -93,6 +107,7 @@ pub mod notify;
 pub mod query;
 
 pub mod rollup;
+pub mod traces;
 
 pub mod redis;
 pub mod storage;

@@ -11,7 +11,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (7, &["gateway", "grpc"]),
     (6, &["ingest", "alerting", "notify"]),
     (5, &["query"]),
-    (4, &["rollup"]),
+    (4, &["rollup", "traces"]),
     (3, &["storage", "redis"]),
     (2, &["telemetry", "template", "live"]),
     (1, &["model"]),
@@ -41,6 +41,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("rust_embed", &["gateway/assets.rs"]),
     // The words of the product, and what answers are made of, describe themselves.
     ("utoipa", &["alerting/explain.rs", "alerting/quiet.rs", "gateway", "model"]),
+    ("sqlparser", &["ingest/statement.rs"]),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 
@@ -48,6 +49,13 @@ const WALLS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "model/",
     "rollup/block/",
+    "traces/block/",
+    "traces/decide.rs",
+    "traces/filter.rs",
+    "traces/gather.rs",
+    "ingest/spans.rs",
+    "ingest/statement.rs",
+    "traces/graph.rs",
     "alerting/state.rs",
     "alerting/evaluate.rs",
     "alerting/dispatch.rs",

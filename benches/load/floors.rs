@@ -10,10 +10,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::post;
 use bytes::{Buf, BufMut, Bytes};
-use fastbreak::ingest::{Config, Ingest, SeriesCaps, Signal};
+use fastbreak::ingest::{Config, Ingest, SeriesCaps, Signal, walk_spans};
 use fastbreak::model::Width;
 use fastbreak::rollup::{Head, RowStep, Streams};
 use fastbreak::storage::{self, Storage};
+use fastbreak::traces::{self, Traces};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -130,11 +131,12 @@ async fn memory() -> Router {
     let url = std::env::var("DATABASE_URL").expect("the benchmark gives a database");
     let storage = Storage::connect(storage::Config::new(url)).await.expect("the database answers");
     storage.migrate().await.expect("the database is ours");
+    let traces = Traces::new(storage.clone(), Width::TEN_SECONDS, traces::Config::default(), walk_spans);
     let streams = Streams::open(storage, Width::TEN_SECONDS, "bench".to_owned()).await.expect("the database answers");
     let caps = SeriesCaps { per_service: u32::MAX, per_metric: u32::MAX };
     let config = Config { caps, ..Config::default() };
-    let (ingest, _committer) =
-        Ingest::open(Arc::new(streams), config, CancellationToken::new()).await.expect("the database answers");
+    let opened = Ingest::open(Arc::new(streams), traces, config, CancellationToken::new()).await;
+    let (ingest, _committer) = opened.expect("the database answers");
     let head = Arc::new(Head::new(Width::TEN_SECONDS, 0));
     let handler = |signal: Signal| {
         let (ingest, head) = (Arc::clone(&ingest), Arc::clone(&head));

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fastbreak::app::PrivatePostgres;
-use fastbreak::ingest::{Config, Ingest, SeriesCaps, Signal};
+use fastbreak::ingest::{Config, Ingest, SeriesCaps, Signal, walk_spans};
 use fastbreak::model::Width;
 use fastbreak::rollup::{Head, RowStep, Streams};
 use fastbreak::storage::{self, Storage};
+use fastbreak::traces::{self, Traces};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
@@ -106,9 +107,10 @@ async fn ingest(url: &str) -> Arc<Ingest> {
     .await
     .expect("no panic")
     .expect("the database is ours");
+    let traces = Traces::new(storage.clone(), Width::TEN_SECONDS, traces::Config::default(), walk_spans);
     let streams = Streams::open(storage, Width::TEN_SECONDS, "bench".to_owned()).await.expect("the database answers");
     let caps = SeriesCaps { per_service: u32::MAX, per_metric: u32::MAX };
     let config = Config { caps, ..Config::default() };
-    let opened = Ingest::open(Arc::new(streams), config, CancellationToken::new()).await;
+    let opened = Ingest::open(Arc::new(streams), traces, config, CancellationToken::new()).await;
     opened.expect("the database answers").0
 }

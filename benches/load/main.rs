@@ -17,6 +17,7 @@ mod process;
 mod queries;
 mod storage;
 mod tables;
+mod traces;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

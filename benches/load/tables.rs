@@ -8,7 +8,7 @@ use crate::contenders::{Contender, Field};
 use crate::generator::{Generator, Outcome, Transport};
 use crate::payload::{Kind, Payload};
 use crate::process::{Cpu, Server};
-use crate::{alerting, in_process, queries, storage};
+use crate::{alerting, in_process, queries, storage, traces};
 
 type Table = fn(Effort) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -22,6 +22,7 @@ pub(crate) const TABLES: &[(&str, Table)] = &[
     ("new-series", |effort| Box::pin(new_series(effort))),
     ("durable", |effort| Box::pin(durable(effort))),
     ("storage", |effort| Box::pin(storage::blocks(effort))),
+    ("traces", |effort| Box::pin(traces::kept(effort))),
     ("answers", |effort| Box::pin(storage::answers(effort))),
     ("queries", |effort| Box::pin(queries::ranges(effort))),
     ("index", |effort| Box::pin(queries::index(effort))),

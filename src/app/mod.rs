@@ -10,6 +10,8 @@ mod listen;
 mod paced;
 mod private;
 mod reports;
+mod told;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +24,19 @@ use tokio_util::sync::CancellationToken;
 pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
 use listen::{Listener, ListenerMetrics};
+use told::Told;
 
 use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway, Shown};
 use crate::grpc::Rooms;
-use crate::ingest::{Ingest, encode_host};
+use crate::ingest::{Ingest, encode_host, walk_spans};
 use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
 use crate::storage::{self, Storage};
 use crate::telemetry::{HostSampler, Instruments, Pipeline, Telemetry};
+use crate::traces::Traces;
 
 /// How long a configured Postgres may take to answer at the start.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -76,6 +80,7 @@ pub struct App {
     metrics: ListenerMetrics,
     private: PrivateServers,
     streams: Arc<Streams>,
+    traces: Arc<Traces>,
     ingest: Arc<Ingest>,
     notifier: Arc<Notifier>,
     gateway: Gateway,
@@ -171,9 +176,11 @@ impl App {
         let dashboard_url = config.public_url.clone().unwrap_or(own_url);
         let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url.clone());
         let notifier = Arc::new(notifier.await.context("notifications cannot be delivered")?);
+        let traces = Traces::new(storage.clone(), config.window, config.traces.clone(), walk_spans);
         let streams = Arc::new(Streams::open(storage, config.window, holder.clone()).await?);
         let commits = CancellationToken::new();
-        let (ingest, committer) = Ingest::open(Arc::clone(&streams), config.ingest, commits.clone()).await?;
+        let opened = Ingest::open(Arc::clone(&streams), Arc::clone(&traces), config.ingest, commits.clone());
+        let (ingest, committer) = opened.await?;
         let committer = tokio::spawn(committer);
         if let Some(url) = &redis_url {
             streams.share_through(url).await.context("Redis cannot be used")?;
@@ -183,15 +190,11 @@ impl App {
         telemetry.register(|registry| metrics.register(registry));
         telemetry.register(|registry| ingest.metrics.register(registry));
         telemetry.register(|registry| streams.metrics.register(registry));
+        telemetry.register(|registry| traces.metrics.register(registry));
         telemetry.register(|registry| notifier.metrics.register(registry));
         let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention).limited(config.query));
         telemetry.register(|registry| engine.metrics.register(registry));
-        let sampled = (Arc::clone(&streams), Arc::clone(&ingest), Arc::clone(&engine));
-        telemetry.sample_with(move || {
-            sampled.0.sample_gauges();
-            sampled.1.sample_gauges();
-            sampled.2.sample_gauges();
-        });
+        sample_gauges(&telemetry, &engine, (&streams, &ingest, &traces));
         let private = PrivateServers { redis, postgres };
         let facts = facts_of(&config, &listeners, &private)?;
         let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, &holder)));
@@ -204,6 +207,7 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             alerting: Arc::clone(&alerting),
             notifier: Arc::clone(&notifier),
+            traces: Arc::clone(&traces),
             facts,
         });
         Ok(Self {
@@ -212,6 +216,7 @@ impl App {
             metrics,
             private,
             streams,
+            traces,
             ingest,
             notifier,
             gateway,
@@ -252,6 +257,7 @@ impl App {
             metrics,
             mut private,
             streams,
+            traces,
             ingest,
             notifier,
             gateway,
@@ -264,17 +270,17 @@ impl App {
             committer,
         } = self;
         let mut background_tasks = JoinSet::new();
-        spawn_background(&mut background_tasks, &config, &streams, &ingest, &background);
+        spawn_background(&mut background_tasks, &config, (&streams, &traces), &ingest, &background);
         background_tasks.spawn(gateway.drive_live(background.clone()));
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, (&streams, &ingest), &intake);
         let instruments = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
         instruments.map(|instruments| background_tasks.spawn(instruments));
-        let flusher_end = CancellationToken::new();
-        let flusher = tokio::spawn(run_flusher(Arc::clone(&streams), flusher_end.clone()));
+        let flusher = Told::spawn(|end| run_flusher(Arc::clone(&streams), end));
+        let decider = Told::spawn(|end| Arc::clone(&traces).run(end));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, &streams, (&notifier, &alerting)));
+        let rooms = Arc::new(rooms(&gateway, (&streams, &traces), (&notifier, &alerting)));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         for (name, socket, router) in [
             ("grpc", listeners.grpc, grpc),
@@ -300,9 +306,9 @@ impl App {
             ingest.cut();
             commits.cancel();
             let _ended = committer.await;
-            flusher_end.cancel();
-            let _ended = flusher.await;
+            flusher.end().await;
             streams.close_own().await;
+            decider.end().await;
             let _ended = deliveries.await;
         };
         let drained = tokio::time::timeout(config.grace_period, drain).await.is_ok();
@@ -332,6 +338,21 @@ fn facts_of(config: &Config, listeners: &Listeners, private: &PrivateServers) ->
         started: chrono::Utc::now(),
         public_url: config.public_url.clone(),
     })
+}
+
+/// Has what is in memory measured whenever somebody reads the metrics.
+fn sample_gauges(
+    telemetry: &Telemetry,
+    engine: &Arc<Engine>,
+    (streams, ingest, traces): (&Arc<Streams>, &Arc<Ingest>, &Arc<Traces>),
+) {
+    let sampled = (Arc::clone(streams), Arc::clone(ingest), Arc::clone(engine), Arc::clone(traces));
+    telemetry.sample_with(move || {
+        sampled.0.sample_gauges();
+        sampled.1.sample_gauges();
+        sampled.2.sample_gauges();
+        sampled.3.sample_gauges();
+    });
 }
 
 fn alerting_of(
@@ -367,20 +388,21 @@ fn spawn_alerting(
     }));
 }
 
-fn rooms(gateway: &Gateway, streams: &Arc<Streams>, tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
+fn rooms(gateway: &Gateway, kept: (&Arc<Streams>, &Arc<Traces>), tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
     let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
     let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
-    let (streams, engine) = (Arc::clone(streams), gateway.engine());
-    Rooms { http, grpc, otlp_http, started, streams, engine, notifier, alerting }
+    let (streams, traces, engine) = (Arc::clone(kept.0), Arc::clone(kept.1), gateway.engine());
+    Rooms { http, grpc, otlp_http, started, streams, engine, notifier, alerting, traces }
 }
 
 fn spawn_background(
     tasks: &mut JoinSet<()>,
     config: &Config,
-    streams: &Arc<Streams>,
+    (streams, traces): (&Arc<Streams>, &Arc<Traces>),
     ingest: &Arc<Ingest>,
     cancel: &CancellationToken,
 ) {
+    traces::spawn(tasks, traces, ingest, (config.window, cancel));
     let own = |streams: &Arc<Streams>| (Arc::clone(streams), cancel.clone());
     let (s, c) = own(streams);
     tasks.spawn(async move { s.run_follower(c).await });

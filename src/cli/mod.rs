@@ -13,6 +13,7 @@ mod send;
 mod serve;
 mod server;
 mod silences;
+mod traces;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ enum Command {
     Alerts(alerts::AlertsArgs),
     /// Silences: make, list and end them
     Silences(silences::SilencesArgs),
+    /// Traces: those that were kept, and one as a tree
+    Traces(traces::TracesArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => run(rules::run(args)),
         Command::Alerts(args) => run(alerts::run(args)),
         Command::Silences(args) => run(silences::run(args)),
+        Command::Traces(args) => run(traces::run(args)),
     }
 }
 

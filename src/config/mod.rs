@@ -6,6 +6,7 @@
 mod load;
 mod notify;
 mod settings;
+mod traces;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -98,6 +99,8 @@ pub struct Config {
     pub query: crate::query::Limits,
     /// Limits of each listener.
     pub connections: ConnectionLimits,
+    /// Which traces are kept, and how long.
+    pub traces: crate::traces::Config,
     /// Notifications out.
     pub notify: crate::notify::Config,
     /// How long a drain may take.
@@ -151,6 +154,7 @@ impl Config {
                 per_address: read.number("max_connections_per_address", SOCKETS),
                 streams: read.number("max_streams", STREAMS),
             },
+            traces: traces::read(&mut read),
             notify: notify::read(&mut read),
             grace_period: read.duration_in("grace_period", GRACE),
             log_format: log_format(&mut read),

@@ -24,8 +24,10 @@ mod receivers;
 mod routing;
 mod rules;
 mod same_origin;
+mod service_graph;
 mod silences;
 mod slos;
+mod traces;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -49,6 +51,7 @@ use crate::notify::Notifier;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
+use crate::traces::Traces;
 use live::Live;
 use problem::Problem;
 
@@ -90,6 +93,8 @@ pub struct Shown {
     pub alerting: Arc<Alerting>,
     /// Receivers and deliveries.
     pub notifier: Arc<Notifier>,
+    /// Kept traces.
+    pub traces: Arc<Traces>,
     /// The rest.
     pub facts: Facts,
 }

@@ -18,10 +18,11 @@ use super::problem::ProblemDocument;
 use super::same_origin::same_origin;
 use super::{
     State, alerts, backtest, catalog, deliveries, discovery, exemplars, health, indicators, ledger, prometheus_rules,
-    query, receivers, routing, rules, silences, slos,
+    query, receivers, routing, rules, service_graph, silences, slos, traces,
 };
 use crate::alerting::Alerting;
 use crate::notify::Notifier;
+use crate::traces::Traces;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,6 +46,7 @@ fn measurements() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(catalog::cardinality))
         .routes(routes!(ledger::services))
         .routes(routes!(ledger::ledger))
+        .routes(routes!(service_graph::graph))
         .routes(routes!(query::instant, query::instant_form))
         .routes(routes!(query::range, query::range_form))
         .routes(routes!(exemplars::exemplars, exemplars::exemplars_form))
@@ -87,13 +89,24 @@ fn notifications() -> OpenApiRouter<Arc<Notifier>> {
         .routes(routes!(deliveries::resend))
 }
 
+/// Kept traces.
+fn kept_traces() -> OpenApiRouter<Arc<Traces>> {
+    OpenApiRouter::new()
+        .routes(routes!(traces::search::list))
+        .routes(routes!(traces::one))
+        .routes(routes!(traces::span))
+        .routes(routes!(traces::download))
+}
+
 /// The documented routes, and their document at `/api/openapi.json`.
 pub(super) fn router(state: &State) -> Router<Arc<State>> {
     let (measurements, mut document) = measurements().split_for_parts();
     let (alerting, of_alerting) = alerting().split_for_parts();
     let (notifications, of_notifications) = notifications().split_for_parts();
     document.merge(of_alerting);
+    let (traces, of_traces) = kept_traces().split_for_parts();
     document.merge(of_notifications);
+    document.merge(of_traces);
     let changing = Router::new()
         .merge(alerting.with_state(Arc::clone(&state.alerting)))
         .merge(notifications.with_state(Arc::clone(&state.notifier)))
@@ -103,6 +116,7 @@ pub(super) fn router(state: &State) -> Router<Arc<State>> {
     let document = get(move || async move { (headers, text.to_string()).into_response() });
     measurements
         .merge(changing)
+        .merge(traces.with_state(Arc::clone(&state.traces)))
         // Prometheus documents these.
         .merge(discovery::routes())
         .merge(prometheus_rules::routes(&state.alerting))
@@ -119,6 +133,7 @@ mod tests {
         let mut document = measurements().into_openapi();
         document.merge(alerting().into_openapi());
         document.merge(notifications().into_openapi());
+        document.merge(kept_traces().into_openapi());
         document
     }
 

@@ -10,6 +10,7 @@ mod receivers;
 mod rules;
 mod silences;
 mod system;
+mod traces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use crate::proto::receiver_service_server::ReceiverServiceServer;
 use crate::proto::rule_service_server::RuleServiceServer;
 use crate::proto::silence_service_server::SilenceServiceServer;
 use crate::proto::system_service_server::SystemServiceServer;
+use crate::proto::trace_service_server::TraceServiceServer;
 use crate::query::Engine;
 use crate::rollup::Streams;
+use crate::traces::Traces;
 
 /// The services served here, by full name.
 pub const SERVICES: &[&str] = &[
@@ -36,6 +39,7 @@ pub const SERVICES: &[&str] = &[
     "fastbreak.v1.RuleService",
     "fastbreak.v1.SilenceService",
     "fastbreak.v1.SystemService",
+    "fastbreak.v1.TraceService",
 ];
 
 /// What the services may use.
@@ -56,6 +60,8 @@ pub struct Rooms {
     pub notifier: Arc<Notifier>,
     /// Rules, alerts, silences.
     pub alerting: Arc<Alerting>,
+    /// Kept traces.
+    pub traces: Arc<Traces>,
 }
 
 /// Adds the services to `routes`.
@@ -68,5 +74,6 @@ pub fn add_services(routes: Routes, rooms: Arc<Rooms>) -> Routes {
         .add_service(AlertServiceServer::new(alerts::Alerts(alerting())))
         .add_service(MetricsServiceServer::new(metrics::Metrics(Arc::clone(&rooms.engine))))
         .add_service(SilenceServiceServer::new(silences::Silences(alerting())))
+        .add_service(TraceServiceServer::new(traces::TraceReader(Arc::clone(&rooms.traces))))
         .add_service(SystemServiceServer::new(system::System(rooms)))
 }

@@ -18,6 +18,7 @@ use super::refusal::Refusal;
 use super::reject::Rejects;
 use crate::rollup::{FrameWriter, LiveRow, Slot, Stream, Streams, Template};
 use crate::storage::{AppendError, StorageError};
+use crate::traces::{ExportSpans, Traces, encode_spool};
 
 /// Exports that may wait for the committer.
 pub(super) const QUEUE: usize = 1_024;
@@ -103,6 +104,7 @@ impl Signals {
 /// The committer's state.
 pub(super) struct Committer {
     streams: Arc<Streams>,
+    traces: Arc<Traces>,
     signals: Arc<Signals>,
     metrics: Arc<IngestMetrics>,
     own: Option<(Arc<Stream>, i64)>,
@@ -119,8 +121,12 @@ struct Defines {
 }
 
 impl Committer {
-    pub(super) fn new(streams: Arc<Streams>, signals: Arc<Signals>, metrics: Arc<IngestMetrics>) -> Self {
-        Self { streams, signals, metrics, own: None, generation: 1 }
+    pub(super) fn new(
+        (streams, traces): (Arc<Streams>, Arc<Traces>),
+        signals: Arc<Signals>,
+        metrics: Arc<IngestMetrics>,
+    ) -> Self {
+        Self { streams, traces, signals, metrics, own: None, generation: 1 }
     }
 
     /// Commits until the queue is closed and empty.
@@ -162,6 +168,9 @@ impl Committer {
                 Err(AppendError::Unknown(error)) => {
                     // It may have held a cut, after which nothing counts as defined.
                     self.generation += 1;
+                    if let Some((stream, _)) = &self.own {
+                        self.traces.may_have_missed(stream.id());
+                    }
                     group = self.look_up(group, error).await;
                 }
                 Err(AppendError::Failed(error)) => {
@@ -198,14 +207,19 @@ impl Committer {
         let generation = self.generation + u64::from(cut);
         let (frame, defines, row) = self.encode(&stream, group, cut, generation);
         let keys: Vec<[u8; 16]> = group.iter().map(|pending| pending.key).collect();
+        let spans: Vec<ExportSpans> = group.iter().filter_map(|pending| pending.export.spans.clone()).collect();
+        let spool = (!spans.is_empty()).then(|| encode_spool(&spans));
         let began = Instant::now();
-        let append = self.streams.storage().journal_append(stream.id(), epoch, &keys, &frame);
+        let append = self.streams.storage().journal_append(stream.id(), epoch, &keys, (&frame, spool.as_ref()));
         let late = |_| AppendError::Unknown(StorageError::late(APPEND_FOR));
         let seq = tokio::time::timeout(APPEND_FOR, append).await.map_err(late)??;
         self.metrics.committed(group.len(), frame.len(), began.elapsed());
         if cut {
             self.generation = generation;
             self.signals.cut_wanted.store(false, Ordering::Release);
+        }
+        if !spans.is_empty() {
+            self.traces.take(stream.id(), seq, spans);
         }
         self.note(&stream, defines, group);
         if let Err(error) = stream.apply_live(seq, row).await {
@@ -345,5 +359,7 @@ fn without_twins(group: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
 }
 
 fn size(pending: &Pending) -> usize {
-    pending.export.defined_bytes + pending.export.sections.iter().map(|section| section.points.len()).sum::<usize>()
+    let spans = pending.export.spans.as_ref().map_or(0, |spans| spans.body.len());
+    let points = pending.export.sections.iter().map(|section| section.points.len()).sum::<usize>();
+    pending.export.defined_bytes + points + spans
 }

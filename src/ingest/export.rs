@@ -1,14 +1,17 @@
 //! One export on its way: what the walk makes of a body, what the committer writes, what the head applies.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::overflow::Taken;
 use super::reject::Rejects;
 use super::resource::Resource;
+use super::statement::Part;
 use super::wire::WireError;
 use crate::model::Exemplar;
 use crate::rollup::{Slot, Template};
+use crate::traces::{ExportSpans, Marks};
 
 /// What a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +42,15 @@ pub struct Section {
     pub points: Vec<u8>,
 }
 
+/// A statement of a database, or a part of one, in a body.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) part: Part,
+    pub(super) at: Range<usize>,
+    /// The value of `db.system`.
+    pub(super) system: Arc<str>,
+}
+
 /// A walked export.
 #[derive(Debug, Default)]
 pub struct Export {
@@ -48,6 +60,12 @@ pub struct Export {
     pub(super) shares: Vec<Share>,
     /// Bytes of the labels of series never seen before, which go into the journal with it.
     pub(super) defined_bytes: usize,
+    /// Traces that its spans ask to keep.
+    pub(super) marks: Marks,
+    /// Where statements of databases stand in the body.
+    pub(super) statements: Vec<Statement>,
+    /// Its spans for the spool, once the walk is over.
+    pub(super) spans: Option<ExportSpans>,
     /// Exemplars by series.
     pub exemplars: Vec<(Slot, Exemplar)>,
     /// Data points or spans taken.

@@ -11,6 +11,7 @@ mod body;
 mod committer;
 mod counters;
 mod export;
+mod graph;
 pub mod grpc;
 pub mod http;
 mod json;
@@ -20,11 +21,14 @@ mod overflow;
 mod own;
 mod points;
 mod recent;
+mod red;
 mod refusal;
 mod reject;
 mod resource;
 mod response;
 mod service;
+mod spans;
+mod statement;
 mod traces;
 mod walk;
 mod wire;
@@ -41,20 +45,24 @@ pub use body::Limits;
 pub use committer::Ack;
 pub use counters::IngestMetrics;
 pub use export::{Export, Section, Signal, WalkError};
+pub use graph::encode_edges;
 pub use json::{JsonError, metrics_to_wire, traces_to_wire};
 pub use own::encode_host;
 pub use recent::Refused;
 pub use refusal::{Refusal, RefusalKind};
 pub use reject::{REASONS, RejectReason, Rejects};
 pub use service::{Offender, SeriesCaps, Service};
+pub use spans::walk_spans;
 pub use traces::SPAN_METRIC;
 pub use wire::WireError;
 
 use crate::model::TimeMs;
 use crate::rollup::Streams;
 use crate::storage::StorageError;
+use crate::traces::{ExportSpans, Traces, compress};
 use body::{Admission, Admitted};
 use committer::{Committer, Pending, Signals};
+use export::Statement;
 use resource::Resources;
 
 /// Most resources whose sequence memos are kept.
@@ -85,6 +93,7 @@ pub struct Ingest {
     pub metrics: Arc<IngestMetrics>,
     config: Config,
     streams: Arc<Streams>,
+    traces: Arc<Traces>,
     resources: Resources,
     admission: Admission,
     queue: mpsc::Sender<Pending>,
@@ -100,17 +109,20 @@ impl Ingest {
     /// When the database is away.
     pub async fn open(
         streams: Arc<Streams>,
+        traces: Arc<Traces>,
         config: Config,
         cancel: CancellationToken,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), StorageError> {
         let seed = streams.storage().journal_seed().await?;
         let (queue, waiting) = mpsc::channel(committer::QUEUE);
         let (signals, metrics) = (Arc::new(Signals::default()), Arc::new(IngestMetrics::default()));
-        let committer = Committer::new(Arc::clone(&streams), Arc::clone(&signals), Arc::clone(&metrics));
+        let rooms = (Arc::clone(&streams), Arc::clone(&traces));
+        let committer = Committer::new(rooms, Arc::clone(&signals), Arc::clone(&metrics));
         let ingest = Self {
             metrics,
             config,
             streams,
+            traces,
             resources: Resources::new(RESOURCES_MAX),
             admission: Admission::new(config.limits),
             queue,
@@ -135,6 +147,9 @@ impl Ingest {
             self.metrics.acknowledged(signal, &export, false);
             export.settle();
             return Ok(Ack { accepted: 0, rejects: export.rejects, duplicate: false });
+        }
+        if signal == Signal::Traces {
+            export.spans = Some(spooled(&mut export, &body.bytes));
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key, signal, export, _admitted: body.permits, reply };
@@ -170,7 +185,7 @@ impl Ingest {
         };
         match signal {
             Signal::Metrics => metrics::walk(&context, body),
-            Signal::Traces => traces::walk(&context, body, self.streams.width()),
+            Signal::Traces => traces::walk(&context, body, self.streams.width(), &self.traces),
         }
     }
 
@@ -206,6 +221,22 @@ impl Ingest {
     pub fn forget_unused(&self) {
         self.resources.forget_unused(Utc::now().timestamp_millis() - RESOURCE_LIFE.num_milliseconds());
     }
+}
+
+/// The spans of a walked body for the spool: literals of statements are gone before anything is stored.
+fn spooled(export: &mut Export, body: &[u8]) -> ExportSpans {
+    let marks = std::mem::take(&mut export.marks);
+    let statements = std::mem::take(&mut export.statements);
+    if statements.is_empty() {
+        return ExportSpans { marks, body: compress(body) };
+    }
+    let mut masked = body.to_vec();
+    for Statement { part, at, system } in statements {
+        if let Some(text) = masked.get_mut(at) {
+            statement::mask(&system, part, text);
+        }
+    }
+    ExportSpans { marks, body: compress(&masked) }
 }
 
 #[cfg(test)]

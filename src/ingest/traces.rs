@@ -1,30 +1,31 @@
 //! `ExportTraceServiceRequest` walked in place: every span feeds the RED windows of its operation.
 //!
-//! The spans of an export are summed up per operation and window before they are journaled, as delta exponential
-//! histograms of the metric [`SPAN_METRIC`]; the slowest of each becomes an exemplar.
+//! What is summed up, and which traces are marked, is in `red`.
 //! Field numbers are those of `opentelemetry/proto/{collector/trace,trace}/v1`.
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::attributes::{self, AttributeError, key_value};
-use super::export::{Export, WalkError, at};
+use super::export::{Export, Statement, WalkError, at};
 use super::metrics::find;
-use super::points::Common;
+use super::red::Sums;
 use super::reject::RejectReason;
+use super::spans::weight;
+use super::statement::{self, Part};
 use super::walk::{Context, MetricInScope, OwnLabels, Walk, with_resource};
-use super::wire::{Fields, WireError};
-use crate::model::{Exemplar, Histogram, Metric, MetricKind, Temporality, TimeMs, Width};
-use crate::rollup::{Shape, Slot};
+use super::wire::{Fields, Value, WireError};
+use crate::model::{Metric, MetricKind, Temporality, TimeMs, Width};
+use crate::rollup::Shape;
+use crate::traces::{Reasons, Traces};
 
 /// The metric that spans feed, named as the collector's span-metrics connector does; in seconds.
 pub const SPAN_METRIC: &str = "traces.span.metrics.duration";
-/// Resolution of its buckets: 2^(1/16), so a quantile is within 2.2 % of the truth.
-const SCALE: i32 = 4;
 /// Longest span name kept, in bytes.
 const NAME_MAX: usize = 255;
+/// `STATUS_CODE_ERROR`.
+const ERROR: u64 = 2;
 
 /// Span attributes that become labels, old names beside the current ones.
 const LABELS: &[(&str, &str)] = &[
@@ -45,39 +46,57 @@ const LABELS: &[(&str, &str)] = &[
     ("messaging.destination.name", "messaging.destination"),
 ];
 
+/// What the spans of a body are looked at with.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) width: Width,
+    pub(super) traces: &'a Traces,
+    /// The body, to tell where in it a statement stands.
+    pub(super) body: &'a [u8],
+}
+
 /// Walks a body.
-pub(super) fn walk(context: &Context<'_>, body: &[u8], width: Width) -> Result<Export, WalkError> {
+pub(super) fn walk(context: &Context<'_>, body: &[u8], width: Width, traces: &Traces) -> Result<Export, WalkError> {
     let mut export = Export::default();
+    let around = Around { width, traces, body };
     let mut fields = Fields::new(body);
     while let Some((field, value)) = at("ExportTraceServiceRequest", fields.next_field())? {
         if field == 1 {
             let message = at("resource_spans", value.bytes(field))?;
             // Nothing in it: a body of such must cost no more than its bytes.
             if !message.is_empty() {
-                resource_spans(context, &mut export, message, width)?;
+                resource_spans(context, &mut export, message, around)?;
             }
         }
     }
     Ok(export)
 }
 
-fn resource_spans(context: &Context<'_>, export: &mut Export, message: &[u8], width: Width) -> Result<(), WalkError> {
+fn resource_spans(
+    context: &Context<'_>,
+    export: &mut Export,
+    message: &[u8],
+    around: Around<'_>,
+) -> Result<(), WalkError> {
     let resource = at("resource_spans", find(message, 1))?.unwrap_or_default();
     with_resource(
         context,
         export,
         resource,
         |walk| {
-            let mut sums = Sums::new(width, span_metric(walk));
-            let mut span = Span::default();
+            let mut sums = Sums::new(around, span_metric(walk));
+            let mut span = Span { rules: around.traces.keep(), ..Span::default() };
             each_span(message, |message| sums.add(walk, &mut span, message))?;
             sums.push_all(walk);
             Ok(())
         },
         |export, reason| {
-            let mut n = 0;
-            each_span(message, |_| {
+            let (mut n, mut span) = (0, Span::default());
+            each_span(message, |message| {
                 n += 1;
+                read(message, &mut span)?;
+                // The spool holds them all the same.
+                span.note_statements(&mut export.statements, around.body);
                 Ok(())
             })?;
             export.rejects.add(reason, n, "resource");
@@ -121,28 +140,36 @@ fn span_metric(walk: &Walk<'_>) -> MetricInScope {
 
 /// The parts of a span that RED windows need.
 #[derive(Default)]
-struct Span<'a> {
-    trace_id: &'a [u8],
-    span_id: &'a [u8],
-    name: &'a [u8],
-    kind: u64,
-    start: u64,
-    end: u64,
+pub(super) struct Span<'a> {
+    pub(super) trace_id: &'a [u8],
+    pub(super) span_id: &'a [u8],
+    trace_state: &'a [u8],
+    pub(super) name: &'a [u8],
+    pub(super) kind: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
     status: u64,
     /// Key and raw value of the attributes in [`LABELS`].
     labels: Vec<(&'static str, &'a [u8])>,
+    /// Attributes whose traces are kept, and whether it has one of them.
+    rules: &'a [(String, String)],
+    is_ruled: bool,
+    /// Raw values of the attributes that hold statements.
+    statements: Vec<(Part, &'a [u8])>,
 }
 
 /// The tags that nearly every span has are a byte each; whatever else there is goes the general way.
-fn read<'b>(message: &'b [u8], out: &mut Span<'b>) -> Result<(), WireError> {
-    let labels = std::mem::take(&mut out.labels);
-    *out = Span { labels, ..Span::default() };
+pub(super) fn read<'b>(message: &'b [u8], out: &mut Span<'b>) -> Result<(), WireError> {
+    let (labels, statements) = (std::mem::take(&mut out.labels), std::mem::take(&mut out.statements));
+    *out = Span { labels, statements, rules: out.rules, ..Span::default() };
     out.labels.clear();
+    out.statements.clear();
     let mut fields = Fields::new(message);
     loop {
         match fields.peek() {
             0x0a => out.trace_id = fields.run()?,
             0x12 => out.span_id = fields.run()?,
+            0x1a => out.trace_state = fields.run()?,
             0x2a => out.name = fields.run()?,
             0x39 => out.start = fields.eight()?,
             0x41 => out.end = fields.eight()?,
@@ -150,7 +177,7 @@ fn read<'b>(message: &'b [u8], out: &mut Span<'b>) -> Result<(), WireError> {
             _ => {
                 let Some((field, value)) = fields.next_field()? else { return Ok(()) };
                 match field {
-                    1 | 2 | 5 | 7 | 8 | 9 => return Err(WireError::Type(field)),
+                    1 | 2 | 3 | 5 | 7 | 8 | 9 => return Err(WireError::Type(field)),
                     6 => out.kind = value.varint(field)?,
                     15 => out.status = status(value.bytes(field)?)?,
                     _ => {}
@@ -183,12 +210,15 @@ impl<'b> Span<'b> {
     /// Takes the attribute, when it becomes a label.
     #[inline]
     fn attribute(&mut self, message: &'b [u8]) -> Result<(), WireError> {
+        if !self.rules.is_empty() {
+            self.rule(message)?;
+        }
         // Most are key and value and nothing else, and most become no label: those cost a look at their key.
         if let [0x0a, len @ 0..=0x7f, rest @ ..] = message
             && let Some((key, rest)) = rest.split_at_checked(usize::from(*len))
         {
             match (label_of(key), rest) {
-                (None, _) => return Ok(()),
+                (None, _) if !key.starts_with(b"db.") => return Ok(()),
                 (Some(label), [0x12, len @ 0..=0x7f, any @ ..]) if any.len() == usize::from(*len) => {
                     self.labels.push((label, any));
                     return Ok(());
@@ -199,11 +229,53 @@ impl<'b> Span<'b> {
         let (key, any) = key_value(message)?;
         if let Some(label) = label_of(key) {
             self.labels.push((label, any));
+        } else if let Some(part) = statement::part_of(key) {
+            self.statements.push((part, any));
         }
         Ok(())
     }
 
-    fn check(&self, walk: &Walk<'_>) -> Result<TimeMs, RejectReason> {
+    /// Notes where in `body` its statements stand, and of which database.
+    pub(super) fn note_statements(&self, statements: &mut Vec<Statement>, body: &[u8]) {
+        if self.statements.is_empty() {
+            return;
+        }
+        let system = self.labels.iter().find(|(label, _)| *label == "db.system");
+        let system: Arc<str> = system.and_then(|(_, any)| attributes::text(any).ok()).unwrap_or_default().into();
+        for (part, any) in &self.statements {
+            let mut fields = Fields::new(any);
+            while let Ok(Some((field, value))) = fields.next_field() {
+                let (1, Value::Bytes(text)) = (field, value) else { continue };
+                let start = (text.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+                statements.push(Statement { part: *part, at: start..start + text.len(), system: Arc::clone(&system) });
+            }
+        }
+    }
+
+    /// How many spans it stands for.
+    #[inline]
+    pub(super) fn weight(&self) -> f64 {
+        if self.trace_state.is_empty() { 1.0 } else { weight(self.trace_state) }
+    }
+
+    /// Looks whether the attribute is one whose traces are kept.
+    #[cold]
+    fn rule(&mut self, message: &'b [u8]) -> Result<(), WireError> {
+        let (key, any) = key_value(message)?;
+        let mut meant = self.rules.iter().filter(|(name, _)| name.as_bytes() == key).peekable();
+        if meant.peek().is_some() {
+            let text = attributes::text(any)?;
+            self.is_ruled |= meant.any(|(_, value)| *value == text);
+        }
+        Ok(())
+    }
+
+    pub(super) fn marks(&self) -> Reasons {
+        let error = if self.status == ERROR { Reasons::ERROR } else { Reasons::NONE };
+        if self.is_ruled { error.and(Reasons::RULE) } else { error }
+    }
+
+    pub(super) fn check(&self, walk: &Walk<'_>) -> Result<TimeMs, RejectReason> {
         if self.trace_id.len() != 16 || self.trace_id.iter().all(|b| *b == 0) {
             return Err(RejectReason::TraceId);
         }
@@ -217,7 +289,7 @@ impl<'b> Span<'b> {
     }
 
     /// Hash of what tells operations apart, put together in `scratch`.
-    fn identity(&self, seed: u64, scratch: &mut Vec<u8>) -> u128 {
+    pub(super) fn identity(&self, seed: u64, scratch: &mut Vec<u8>) -> u128 {
         scratch.clear();
         scratch.extend_from_slice(self.name);
         scratch.extend_from_slice(&[0xff, self.kind as u8, self.status as u8]);
@@ -228,7 +300,7 @@ impl<'b> Span<'b> {
         xxh3_128_with_seed(scratch, seed)
     }
 
-    fn labels(&self) -> Result<OwnLabels<'_>, AttributeError> {
+    pub(super) fn labels(&self) -> Result<OwnLabels<'_>, AttributeError> {
         let name = String::from_utf8_lossy(self.name);
         let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
         let mut labels: OwnLabels<'_> = vec![
@@ -261,88 +333,5 @@ const fn status_name(status: u64) -> &'static str {
         1 => "STATUS_CODE_OK",
         2 => "STATUS_CODE_ERROR",
         _ => "STATUS_CODE_UNSET",
-    }
-}
-
-struct Sum {
-    slot: Slot,
-    time: TimeMs,
-    /// In seconds.
-    durations: Vec<f64>,
-    slowest: Exemplar,
-}
-
-/// The spans of one resource by operation and window.
-struct Sums {
-    width: Width,
-    metric: MetricInScope,
-    order: Vec<Sum>,
-    at: HashMap<(Slot, u32), usize>,
-    scratch: Vec<u8>,
-}
-
-impl Sums {
-    fn new(width: Width, metric: MetricInScope) -> Self {
-        Self { width, metric, order: Vec::new(), at: HashMap::new(), scratch: Vec::new() }
-    }
-
-    fn add<'b>(&mut self, walk: &mut Walk<'_>, span: &mut Span<'b>, message: &'b [u8]) -> Result<(), WireError> {
-        read(message, span)?;
-        let time = match span.check(walk) {
-            Ok(time) => time,
-            Err(reason) => {
-                walk.export.rejects.add(reason, 1, &String::from_utf8_lossy(span.name));
-                return Ok(());
-            }
-        };
-        let hash = span.identity(self.metric.seed, &mut self.scratch);
-        let slot = match walk.series_with(&self.metric, hash, || span.labels()) {
-            Ok(found) => {
-                if found.folded {
-                    walk.count_folded();
-                }
-                found.slot
-            }
-            Err(AttributeError::Wire(error)) => return Err(error),
-            Err(AttributeError::Rejected(reason)) => {
-                walk.export.rejects.add(reason, 1, &String::from_utf8_lossy(span.name));
-                return Ok(());
-            }
-        };
-        self.count(slot, time, span);
-        Ok(())
-    }
-
-    fn count(&mut self, slot: Slot, time: TimeMs, span: &Span<'_>) {
-        let seconds = (span.end - span.start) as f64 / 1e9;
-        let slowest = || Exemplar {
-            time,
-            value: seconds,
-            trace_id: span.trace_id.try_into().unwrap_or_default(),
-            span_id: span.span_id.try_into().unwrap_or_default(),
-        };
-        let at = *self.at.entry((slot, self.width.window_of(time))).or_insert(self.order.len());
-        match self.order.get_mut(at) {
-            Some(sum) => {
-                sum.time = sum.time.max(time);
-                sum.durations.push(seconds);
-                if seconds > sum.slowest.value {
-                    sum.slowest = slowest();
-                }
-            }
-            None => {
-                self.order.push(Sum { slot, time, durations: vec![seconds], slowest: slowest() });
-            }
-        }
-    }
-
-    fn push_all(self, walk: &mut Walk<'_>) {
-        for sum in self.order {
-            let mut common = Common { exemplars: vec![sum.slowest], ..Common::default() };
-            let mut durations = Histogram::exponential(SCALE);
-            durations.observe(&sum.durations);
-            walk.push(sum.slot, &mut common, |points| points.histogram(sum.time, &durations));
-            walk.export.accepted += durations.count - 1;
-        }
     }
 }

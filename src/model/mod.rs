@@ -17,6 +17,7 @@ mod semconv;
 mod series;
 mod silence;
 mod slo;
+mod span;
 mod units;
 mod window;
 
@@ -34,5 +35,8 @@ pub use semconv::{Alias, alias_of, label_aliases};
 pub use series::{Exemplar, SeriesId, SeriesWindows};
 pub use silence::{Day, MaintenanceWindow, Recurring, Schedule, Silence, WallTime};
 pub use slo::Slo;
+pub use span::{
+    Attribute, AttributeValue, BadId, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanSource, SpanStatus, TraceId,
+};
 pub use units::UnitScale;
 pub use window::{TimeMs, Width, WindowStart};

@@ -5,7 +5,8 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Array, Binary};
 use diesel_async::RunQueryDsl;
 
-use super::schema::{journal, journal_append, journal_secret, journal_seen};
+use super::schema::{journal, journal_append, journal_append_spans, journal_secret, journal_seen};
+use super::spool::SpoolPart;
 use super::{Storage, StorageError};
 
 /// One group commit as stored.
@@ -36,7 +37,7 @@ pub enum AppendError {
 }
 
 impl Storage {
-    /// Appends a group of exports and their keys; returns its sequence number once it is on disk.
+    /// Appends a group of exports, their keys and their spans; returns its sequence number once it is on disk.
     ///
     /// # Errors
     /// See [`AppendError`]; only `Unknown` leaves the outcome open.
@@ -45,14 +46,20 @@ impl Storage {
         stream: i64,
         epoch: i64,
         keys: &[[u8; 16]],
-        frame: &[u8],
+        (frame, spans): (&[u8], Option<&SpoolPart>),
     ) -> Result<i64, AppendError> {
         let mut conn = self.conn().await.map_err(AppendError::Failed)?;
         let keys: Vec<&[u8]> = keys.iter().map(<[u8; 16]>::as_slice).collect();
-        diesel::select(journal_append(stream, epoch, keys.into_sql::<Array<Binary>>(), frame))
-            .get_result(&mut conn)
-            .await
-            .map_err(append_error)
+        let keys = keys.into_sql::<Array<Binary>>();
+        let appended = match spans {
+            None => diesel::select(journal_append(stream, epoch, keys, frame)).get_result(&mut conn).await,
+            Some(part) => {
+                let spool = vec![part.marks.as_slice(), part.spans.as_slice()].into_sql::<Array<Binary>>();
+                let append = journal_append_spans(stream, epoch, keys, frame, spool);
+                diesel::select(append).get_result(&mut conn).await
+            }
+        };
+        appended.map_err(append_error)
     }
 
     /// Which of `keys` are committed. For an append whose outcome is unknown, and to single out duplicates.

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod blocks;
+mod calls;
 mod connect;
 mod deliveries;
 mod evaluations;
@@ -17,7 +18,9 @@ mod routing;
 mod rules;
 mod schema;
 mod series;
+mod spool;
 mod streams;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,7 @@ use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 
 pub use alerts::{ActiveFilter, AlertChange, AlertRow, AlertWrite, EvaluationWrite, TransitionRow};
 pub use blocks::{BlockKey, BlockPart, BlockSpan, Flush, HourToCompact, Tier};
+pub use calls::CallSide;
 pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow, NewDelivery};
 pub use evaluations::{DecisionRow, RuleStateRow, StateChange, Tick};
 pub use groups::{Around, GroupCase, GroupDecision};
@@ -38,7 +42,9 @@ pub use receivers::{LastDelivery, NewReceiver, ReceiverRow};
 pub use routing::Revised;
 pub use rules::{Expected, RuleRevisionRow, RuleRow, WriteError};
 pub use series::{MetricRow, SeriesRow};
+pub use spool::{SpoolPart, SpoolRow, TailRow};
 pub use streams::StreamRow;
+pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceFilter, TraceOrder, TraceRow, TraceUsage, TraceWrite};
 
 /// How to reach Postgres.
 #[derive(Clone, Debug)]

@@ -13,6 +13,8 @@ use super::{BlockPart, Storage, StorageError, Tier};
 
 /// Journal partitions made ahead.
 const JOURNAL_HOURS_AHEAD: i32 = 6;
+/// Partitions of the spool made ahead, a quarter of an hour each.
+const SPOOL_AHEAD: i32 = 6;
 /// Keys removed per statement.
 const SEEN_BATCH: TimeDelta = TimeDelta::minutes(10);
 /// How long a retry is recognised.
@@ -20,6 +22,8 @@ const SEEN_LIFE: TimeDelta = TimeDelta::hours(2);
 
 /// Partitions of blocks made ahead.
 const BLOCKS_AHEAD: i32 = 1;
+/// Span of the spool's partitions.
+const SPOOL_SPAN: TimeDelta = TimeDelta::minutes(15);
 /// What is past its life is dropped a little later, so that points that were just young enough are not cut off.
 const GRACE: TimeDelta = TimeDelta::hours(1);
 
@@ -81,7 +85,8 @@ impl Storage {
         let mut conn = self.conn().await?;
         let blocks = Tier::ALL.map(|tier| (partitioned(tier), 0, BLOCKS_AHEAD));
         let journal = (("journal", TimeDelta::hours(1)), -1, JOURNAL_HOURS_AHEAD);
-        for ((parent, span), first, last) in blocks.into_iter().chain([journal]) {
+        let spool = (("trace_spool", SPOOL_SPAN), -1, SPOOL_AHEAD);
+        for ((parent, span), first, last) in blocks.into_iter().chain([journal, spool]) {
             let start = at.duration_trunc(span).unwrap_or(at);
             for k in first..=last {
                 let from = start + span * k;
@@ -111,6 +116,7 @@ impl Storage {
         let passed = self.oldest_needed_journal_time().await?.unwrap_or(at).min(at - TimeDelta::hours(1));
         for (parent, before) in [
             ("journal", passed),
+            ("trace_spool", self.spool_needed_since().await?.unwrap_or(at).min(at - SPOOL_SPAN)),
             ("blocks_fine", at - retention.fine - GRACE),
             ("blocks_minute", at - retention.minute - GRACE),
             ("blocks_hour", at - retention.hour - GRACE),

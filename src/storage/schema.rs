@@ -265,11 +265,78 @@ diesel::table! {
     }
 }
 
-use diesel::sql_types::{Array, BigInt, Binary, Text, Timestamptz};
+diesel::table! {
+    trace_spool (stream_id, seq, written_at) {
+        stream_id -> BigInt,
+        seq -> BigInt,
+        written_at -> Timestamptz,
+        marks -> Binary,
+        spans -> Binary,
+    }
+}
+
+diesel::table! {
+    trace_tails (stream_id) {
+        stream_id -> BigInt,
+        stream_epoch -> BigInt,
+        epoch -> BigInt,
+        expires_at -> Timestamptz,
+        decided_seq -> BigInt,
+        decided_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    trace_blocks (id, class, slot_at) {
+        id -> BigInt,
+        class -> SmallInt,
+        slot_at -> Timestamptz,
+        span_count -> Integer,
+        pairs -> Binary,
+        payload -> Binary,
+    }
+}
+
+diesel::table! {
+    trace_index (trace_id, class, slot_at) {
+        trace_id -> Binary,
+        class -> SmallInt,
+        slot_at -> Timestamptz,
+        start_ns -> BigInt,
+        end_ns -> BigInt,
+        duration_ns -> BigInt,
+        root_service -> Nullable<Text>,
+        root_operation -> Nullable<Text>,
+        services -> Array<Text>,
+        terms -> Array<BigInt>,
+        reasons -> SmallInt,
+        span_count -> Integer,
+        error_count -> Integer,
+        blocks -> Array<BigInt>,
+    }
+}
+
+use diesel::sql_types::{Array, BigInt, Binary, Jsonb, Text, Timestamptz};
 
 diesel::define_sql_function! {
     /// See the function's comment in the database.
     fn journal_append(stream: BigInt, epoch: BigInt, keys: Array<Binary>, frame: Binary) -> BigInt;
+}
+
+diesel::define_sql_function! {
+    /// See the function's comment in the database.
+    fn journal_append_spans(
+        stream: BigInt,
+        epoch: BigInt,
+        keys: Array<Binary>,
+        frame: Binary,
+        spool: Array<Binary>,
+    ) -> BigInt;
+}
+
+diesel::define_sql_function! {
+    /// See the function's comment in the database.
+    fn trace_index_put(slot: Timestamptz, rows: Jsonb);
 }
 
 diesel::define_sql_function! {
@@ -283,4 +350,5 @@ diesel::define_sql_function! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(streams, journal);
+diesel::allow_tables_to_appear_in_same_query!(streams, trace_tails);
 diesel::allow_tables_to_appear_in_same_query!(rules, rule_states, alert_instances, alert_transitions);

@@ -38,6 +38,9 @@ async fn every_route_answers_and_the_rest_is_a_problem() {
         "/api/slos",
         "/api/catalog/metrics",
         "/api/catalog/cardinality",
+        "/api/traces",
+        "/api/traces?service=shop&attribute=a%3Db&order=slowest",
+        "/api/service-graph",
         "/prometheus/api/v1/query?query=1%2B1",
         "/prometheus/api/v1/labels",
         "/prometheus/api/v1/series?match[]=up",
@@ -76,6 +79,11 @@ async fn bad_parameters_name_the_field_and_the_limit() {
     check("/api/alerts/history?hours=-1", 400, "hours must be more than 0").await;
     check("/api/alerts/history?limit=9999", 400, "limit must be 1 to 1000").await;
     check("/api/alerts/active?state=resolved", 400, "state must be pending or firing").await;
+    check("/api/traces?limit=1001", 400, "limit must be from 1 to 1000").await;
+    check("/api/traces?minDuration=5", 400, "minDuration must be a duration such as 250ms").await;
+    check("/api/traces?from=5&to=4", 400, "to must not be before from").await;
+    check("/api/traces?cursor=5", 400, "cursor must be one that an answer gave").await;
+    check("/api/service-graph?minutes=0", 400, "minutes must be from 1 to 43200").await;
     check("/api/alerts/12345", 404, "there is no alert").await;
     check("/api/metrics/history?indicator=nope", 400, "avgResponseTime").await;
     check("/api/metrics/history?hours=24&step=1", 400, "step must be at least").await;

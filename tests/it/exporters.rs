@@ -9,31 +9,31 @@ use crate::support::rust_exporter::{self, Way};
 
 /// An exporter program in another language.
 #[derive(Clone, Copy)]
-struct Program {
+pub(crate) struct Program {
     language: &'static str,
     command: &'static [&'static str],
     protocols: &'static [&'static str],
 }
 
-const PYTHON: Program = Program {
+pub(crate) const PYTHON: Program = Program {
     language: "python",
     command: &["python/.venv/bin/python", "python/send.py"],
     protocols: &["grpc", "http/protobuf"],
 };
-const NODE: Program = Program {
+pub(crate) const NODE: Program = Program {
     language: "node",
     command: &["node", "node/send.mjs"],
     protocols: &["grpc", "http/protobuf", "http/json"],
 };
 const GO: Program = Program { language: "go", command: &["go/exporters"], protocols: &["grpc", "http/protobuf"] };
 
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exporters")
 }
 
 impl Program {
     /// Makes it ready; false when its toolchain is not on this machine.
-    fn install(self) -> bool {
+    pub(crate) fn install(self) -> bool {
         // Two at once would fill the machine.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap();

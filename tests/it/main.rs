@@ -27,5 +27,8 @@ mod promql;
 mod redis;
 mod remembered;
 mod replicas;
+mod service_graph;
 mod support;
 mod tiers;
+mod trace_search;
+mod traces;

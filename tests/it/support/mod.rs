@@ -8,6 +8,7 @@ pub(crate) mod redis;
 pub(crate) mod rust_exporter;
 pub(crate) mod server;
 pub(crate) mod smtp;
+pub(crate) mod spans;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

@@ -495,6 +495,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/service-graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who calls whom, how often, how well and how fast, at any time that has windows. */
+        get: operations["getServiceGraph"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/services": {
         parameters: {
             query?: never;
@@ -612,6 +629,74 @@ export interface paths {
         };
         /** What there is to know of this process. */
         get: operations["getSystemInfo"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Kept traces by service, operation, duration, error, attributes and time. */
+        get: operations["listTraces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/traces/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A trace with its spans in columns. */
+        get: operations["getTrace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/traces/{id}/otlp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A whole trace as an OTLP/JSON export. */
+        get: operations["downloadTrace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/traces/{id}/spans/{span}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One span with all that it carries. */
+        get: operations["getSpan"];
         put?: never;
         post?: never;
         delete?: never;
@@ -903,12 +988,53 @@ export interface components {
             /** @description queued, sent or dead. */
             state: string;
         };
+        /** @description What the client left out. */
+        DroppedView: {
+            /** Format: int32 */
+            attributes: number;
+            /** Format: int32 */
+            events: number;
+            /** Format: int32 */
+            links: number;
+        };
+        /** @description Calls of one by another. */
+        EdgeView: {
+            client: string;
+            /** @description `rpc`, `database`, `cache`, `external`, `publish` or `receive`. */
+            connection: string;
+            /**
+             * Format: double
+             * @description Of 1.
+             */
+            errorRate: number;
+            /** Format: double */
+            p50Ms?: number | null;
+            /** Format: double */
+            p95Ms?: number | null;
+            /** Format: double */
+            ratePerSecond: number;
+            /** Format: double */
+            requests: number;
+            server: string;
+        };
         /** @description A step of the escalation chain. */
         EscalationStep: {
             /** @description So long after it fired, when nobody has acknowledged it. */
             after: components["schemas"]["Period"];
             /** @description Receivers. */
             notificationChannels: string[];
+        };
+        /** @description What happened within a span. */
+        EventView: {
+            /**
+             * Format: int64
+             * @description From the start of the span.
+             */
+            atNanos: number;
+            attributes: {
+                [key: string]: unknown;
+            };
+            name: string;
         };
         /** @description Parameters of an exemplar query. */
         Exemplars: {
@@ -937,6 +1063,34 @@ export interface components {
             steps: components["schemas"]["ExplainStep"][];
             /** @description `not_evaluated`, `not_fired`, `pending`, `fired`, `not_notified` or `notified`. */
             verdict: string;
+        };
+        /** @description A trace in a line. */
+        FoundView: {
+            /** Format: double */
+            durationMs: number;
+            /** Format: int64 */
+            errorCount: number;
+            /** @description Why it was kept. */
+            reasons: string[];
+            rootOperation?: string | null;
+            /** @description Null while the root has not come. */
+            rootService?: string | null;
+            services: string[];
+            /** Format: int64 */
+            spanCount: number;
+            startNanos: string;
+            /** Format: date-time */
+            startedAt: string;
+            traceId: string;
+        };
+        /** @description Who calls whom. */
+        GraphView: {
+            /** Format: date-time */
+            at: string;
+            edges: components["schemas"]["EdgeView"][];
+            /** Format: int32 */
+            minutes: number;
+            nodes: components["schemas"]["NodeView"][];
         };
         /** @description How the evaluation of a rule fares. */
         HealthOfRule: {
@@ -1051,6 +1205,14 @@ export interface components {
             /** Format: date-time */
             since: string;
         };
+        /** @description Another span that has to do with it. */
+        LinkView: {
+            attributes: {
+                [key: string]: unknown;
+            };
+            spanId: string;
+            traceId: string;
+        };
         /** @description A planned time in which nobody is told. */
         MaintenanceWindow: {
             /** @description Why. */
@@ -1124,6 +1286,12 @@ export interface components {
          * @enum {string}
          */
         NoData: "ok" | "keep" | "fire" | "error";
+        /** @description What calls or is called. */
+        NodeView: {
+            /** @description `service`, or what its callers say of one that sends no spans: `database`, `cache`, `queue`, `external`. */
+            kind: string;
+            name: string;
+        };
         /**
          * @description Why people are told now.
          * @enum {string}
@@ -1384,6 +1552,14 @@ export interface components {
              */
             startsAt: string;
         };
+        /** @description What made a span. */
+        ScopeView: {
+            attributes: {
+                [key: string]: unknown;
+            };
+            name: string;
+            version: string;
+        };
         /** @description What may be shown of a secret. */
         SecretView: {
             last4?: string | null;
@@ -1545,6 +1721,47 @@ export interface components {
             /** @description ok, burning, exhausted or unmeasured. */
             state: string;
         };
+        /** @description The columns. */
+        SpanColumns: {
+            durationNanos: number[];
+            id: string[];
+            kind: string[];
+            /** @description A place in `operations`. */
+            operation: number[];
+            /** @description The place of the parent, if it is here. */
+            parent: (number | null)[];
+            /** @description The id of a parent that is not here: another service's, or one that is late. */
+            parentId: (string | null)[];
+            /** @description A place in `services`. */
+            service: number[];
+            /** @description From the start of the trace. */
+            startNanos: number[];
+            status: string[];
+        };
+        /** @description One span with all that it carries. */
+        SpanView: {
+            attributes: {
+                [key: string]: unknown;
+            };
+            dropped: components["schemas"]["DroppedView"];
+            /** Format: int64 */
+            durationNanos: number;
+            events: components["schemas"]["EventView"][];
+            kind: string;
+            links: components["schemas"]["LinkView"][];
+            operation: string;
+            parentSpanId?: string | null;
+            resource: {
+                [key: string]: unknown;
+            };
+            scope: components["schemas"]["ScopeView"];
+            service: string;
+            spanId: string;
+            startNanos: string;
+            status: string;
+            statusMessage: string;
+            traceState: string;
+        };
         /** @description One replica's journal, as far as this process has applied it. */
         StreamView: {
             /** Format: int64 */
@@ -1631,6 +1848,21 @@ export interface components {
             reason: components["schemas"]["NotificationReason"];
             receiver: string;
             severity: components["schemas"]["Severity"];
+        };
+        /** @description A trace in columns: span `i` is the `i`-th of each. */
+        TraceView: {
+            operations: string[];
+            services: string[];
+            spans: components["schemas"]["SpanColumns"];
+            /** @description When its first span began. */
+            startNanos: string;
+            trace: components["schemas"]["FoundView"];
+        };
+        /** @description A page of traces. */
+        TracesView: {
+            /** @description For the next page, if there is one; it is in the `Link` header too. */
+            cursor?: string | null;
+            traces: components["schemas"]["FoundView"][];
         };
         /** @description One change of state. */
         Transition: {
@@ -3462,6 +3694,30 @@ export interface operations {
             };
         };
     };
+    getServiceGraph: {
+        parameters: {
+            query?: {
+                /** @description How far back, 1 to 43200; 60 by default. */
+                minutes?: string;
+                /** @description RFC 3339 or Unix seconds; now by default. */
+                at?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GraphView"];
+                };
+            };
+        };
+    };
     listServices: {
         parameters: {
             query?: never;
@@ -4028,6 +4284,137 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["SystemView"];
                 };
+            };
+        };
+    };
+    listTraces: {
+        parameters: {
+            query?: {
+                /** @description a service with a span in it */
+                service?: string;
+                /** @description an operation with a span in it */
+                operation?: string;
+                /** @description such as 250ms */
+                minDuration?: string;
+                /** @description such as 2s */
+                maxDuration?: string;
+                /** @description with or without a failed span */
+                error?: boolean;
+                /** @description name=value of a span; several times, at most 8 */
+                attribute?: string[];
+                /** @description RFC 3339 or Unix seconds; an hour before `to` by default */
+                from?: string;
+                /** @description RFC 3339 or Unix seconds; now by default */
+                to?: string;
+                /** @description newest or slowest */
+                order?: string;
+                /** @description of the page before */
+                cursor?: string;
+                /** @description traces of a page; 50 by default */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TracesView"];
+                };
+            };
+        };
+    };
+    getTrace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the trace's id, 32 hexadecimal digits */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceView"];
+                };
+            };
+            /** @description no such trace is kept */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    downloadTrace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the trace's id, 32 hexadecimal digits */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description no such trace is kept */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    getSpan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the trace's id, 32 hexadecimal digits */
+                id: string;
+                /** @description the span's id, 16 hexadecimal digits */
+                span: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpanView"];
+                };
+            };
+            /** @description no such span is kept */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
