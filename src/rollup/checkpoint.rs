@@ -10,13 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::block::{self, BlockError, BlockSeries};
 use super::head::{Generation, HeadEntry};
+use super::log::Log;
 use super::registry::{MetricEntry, Registry, Slot};
 use super::streams::Streams;
-use crate::model::{Exemplar, MetricId, Width};
-use crate::storage::{BlockPart, Flush, MetricRow, SeriesRow, StorageError, Tier};
+use crate::model::{Cell, Exemplar, MetricId, Width, WindowStart};
+use crate::storage::{BlockPart, Flush, MetricRow, NewSeries, StorageError, Tier};
 
 /// Most series in one block.
 pub(super) const SERIES_PER_BLOCK: usize = 1_000;
+/// Series named in one statement.
+const SERIES_PER_INSERT: usize = 5_000;
 /// Pause before a failed flush is tried again.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -92,16 +95,33 @@ pub(super) async fn flush(
 ) -> Result<(), CheckpointError> {
     let (began, registry) = (Instant::now(), Arc::clone(streams.registry()));
     let (width, sealed) = (streams.width(), Arc::clone(generation));
-    let (mut flush, slots) = tokio::task::spawn_blocking(move || build(&registry, width, &sealed)).await??;
+    let built = tokio::task::spawn_blocking(move || build(&registry, width, &sealed)).await??;
+    define(streams, &built).await?;
+    let mut flush = built.flush;
     (flush.stream, flush.epoch, flush.cursor_seq) = (lease.0, lease.1, generation.last_seq);
     streams.storage().checkpoint(&flush).await?;
     let bytes = flush.blocks.iter().map(|block| block.payload.len()).sum();
     streams.metrics.checkpointed(flush.blocks.len(), bytes, began.elapsed());
-    for entry in slots.iter().filter_map(|slot| streams.registry().get(*slot)) {
-        entry.stored.store(true, Ordering::Relaxed);
-        entry.metric.stored.store(true, Ordering::Relaxed);
-    }
     tracing::debug!(stream = lease.0, cursor = generation.last_seq, blocks = flush.blocks.len(), "checkpoint written");
+    Ok(())
+}
+
+/// Writes who the ids of a flush are, ahead of it: what is named in vain does no harm, and a great many new series make no
+/// great transaction.
+async fn define(streams: &Streams, built: &Built) -> Result<(), StorageError> {
+    let (storage, registry) = (streams.storage(), streams.registry());
+    storage.define_metrics(&built.metrics).await?;
+    for row in &built.metrics {
+        if let Some(metric) = registry.metric_by_id(MetricId(row.id as u64)) {
+            metric.stored.store(true, Ordering::Relaxed);
+        }
+    }
+    for slots in built.series.chunks(SERIES_PER_INSERT) {
+        storage.define_series(&new_series(registry, slots)).await?;
+        for entry in slots.iter().filter_map(|slot| registry.get(*slot)) {
+            entry.stored.store(true, Ordering::Relaxed);
+        }
+    }
     Ok(())
 }
 
@@ -111,10 +131,16 @@ pub(super) async fn skip_to(streams: &Streams, lease: (i64, i64), seq: i64) -> R
     streams.storage().checkpoint(&flush).await
 }
 
-/// The flush of a generation, and the series that are in the table once it is written.
-fn build(registry: &Registry, width: Width, generation: &Generation) -> Result<(Flush, Vec<Slot>), BlockError> {
-    let mut flush = Flush::default();
-    let mut new_slots: HashSet<Slot> = HashSet::new();
+/// The flush of a generation, and the metrics and series that are to be in their tables before it.
+struct Built {
+    flush: Flush,
+    metrics: Vec<MetricRow>,
+    series: Vec<Slot>,
+}
+
+fn build(registry: &Registry, width: Width, generation: &Generation) -> Result<Built, BlockError> {
+    let (mut flush, mut metrics) = (Flush::default(), Vec::new());
+    let mut new: HashSet<Slot> = HashSet::new();
     let mut exemplars: HashMap<Slot, Vec<Exemplar>> = HashMap::new();
     for ((slot, _), exemplar) in &generation.exemplars {
         exemplars.entry(*slot).or_default().push(exemplar.clone());
@@ -122,47 +148,61 @@ fn build(registry: &Registry, width: Width, generation: &Generation) -> Result<(
     for (index, log) in &generation.logs {
         let Some(metric) = registry.metric_at(*index) else { continue };
         let first_seen = |slot: &Slot| registry.get(*slot).is_some_and(|entry| !entry.stored.load(Ordering::Relaxed));
-        new_slots.extend(log.iter().map(|entry| entry.slot).filter(first_seen));
+        new.extend(log.iter().map(|entry| entry.slot).filter(first_seen));
         if !metric.stored.load(Ordering::Relaxed) {
-            flush.metrics.push(metric_row(metric));
+            metrics.push(metric_row(metric));
         }
-        for (starts_at, series) in by_span(registry, log, &mut exemplars) {
-            flush.blocks.extend(encode(metric.id, (Tier::Fine, width), starts_at, &series, false)?);
-        }
+        write_blocks((registry, width, metric.id), log, &mut exemplars, &mut flush.blocks)?;
     }
-    flush.series = new_slots.iter().filter_map(|slot| series_row(registry, *slot)).collect();
+    let mut series: Vec<Slot> = new.into_iter().collect();
     // Two replicas that insert the same ones in another order would wait for each other.
-    flush.series.sort_unstable_by_key(|row| (row.metric_id, row.id));
-    flush.metrics.sort_unstable_by_key(|row| row.id);
-    Ok((flush, new_slots.into_iter().collect()))
+    series.sort_unstable_by_key(|slot| registry.get(*slot).map(|entry| (entry.metric.id.0 as i64, entry.id.0 as i64)));
+    metrics.sort_unstable_by_key(|row| row.id);
+    Ok(Built { flush, metrics, series })
 }
 
-/// Entries grouped by block span and series, windows merged.
-fn by_span(
-    registry: &Registry,
-    log: &[HeadEntry],
+/// The blocks of a metric, span after span; only one block's series are held beside the log.
+fn write_blocks(
+    (registry, width, metric): (&Registry, Width, MetricId),
+    log: &Log,
     exemplars: &mut HashMap<Slot, Vec<Exemplar>>,
-) -> HashMap<i64, Vec<BlockSeries>> {
+    out: &mut Vec<BlockPart>,
+) -> Result<(), BlockError> {
     let mut order: Vec<&HeadEntry> = log.iter().collect();
-    order.sort_by_key(|entry| (Tier::Fine.block_start(i64::from(entry.window)), entry.slot, entry.window));
-    let mut spans: HashMap<i64, Vec<BlockSeries>> = HashMap::new();
-    let mut previous = None;
-    for entry in order {
-        let Some(id) = registry.get(entry.slot).map(|series| series.id) else { continue };
-        let span = Tier::Fine.block_start(i64::from(entry.window));
-        let series = spans.entry(span).or_default();
-        if previous.replace((span, entry.slot)) != Some((span, entry.slot)) {
-            // Exemplars go with the first span of their series; a reader takes them by their own time.
-            let exemplars = exemplars.remove(&entry.slot).unwrap_or_default();
-            series.push(BlockSeries { id, windows: Vec::new(), exemplars });
+    let span_of = |entry: &HeadEntry| Tier::Fine.block_start(i64::from(entry.window));
+    order.sort_unstable_by_key(|entry| (span_of(entry), entry.slot, entry.window));
+    for span in order.chunk_by(|a, b| span_of(a) == span_of(b)) {
+        let starts_at = span.first().map_or(0, |entry| span_of(entry));
+        let mut series: Vec<BlockSeries> = Vec::with_capacity(SERIES_PER_BLOCK);
+        for entries in span.chunk_by(|a, b| a.slot == b.slot) {
+            series.extend(block_series(registry, entries, exemplars));
+            if series.len() == SERIES_PER_BLOCK {
+                out.extend(encode(metric, (Tier::Fine, width), starts_at, &series, false)?);
+                series.clear();
+            }
         }
-        let Some(windows) = series.last_mut().map(|series| &mut series.windows) else { continue };
+        out.extend(encode(metric, (Tier::Fine, width), starts_at, &series, false)?);
+    }
+    Ok(())
+}
+
+/// The entries of one series, in order of their windows; those of one window merged.
+fn block_series(
+    registry: &Registry,
+    entries: &[&HeadEntry],
+    exemplars: &mut HashMap<Slot, Vec<Exemplar>>,
+) -> Option<BlockSeries> {
+    let slot = entries.first()?.slot;
+    let id = registry.get(slot)?.id;
+    let mut windows: Vec<(WindowStart, Cell)> = Vec::with_capacity(entries.len());
+    for entry in entries {
         match windows.last_mut().filter(|(window, _)| *window == entry.window) {
             Some((_, cell)) => cell.merge(&entry.cell),
             None => windows.push((entry.window, entry.cell.clone())),
         }
     }
-    spans
+    // Exemplars go with the first span of their series; a reader takes them by their own time.
+    Some(BlockSeries { id, windows, exemplars: exemplars.remove(&slot).unwrap_or_default() })
 }
 
 /// Blocks of one metric and span, [`SERIES_PER_BLOCK`] series each.
@@ -193,9 +233,11 @@ fn metric_row(entry: &MetricEntry) -> MetricRow {
     }
 }
 
-fn series_row(registry: &Registry, slot: Slot) -> Option<SeriesRow> {
-    let entry = registry.get(slot)?;
-    let labels = registry.labels(entry);
-    let object = labels.iter().map(|(name, value)| (name.to_owned(), serde_json::Value::from(value)));
-    Some(SeriesRow { metric_id: entry.metric.id.0 as i64, id: entry.id.0 as i64, labels: object.collect() })
+fn new_series(registry: &Registry, slots: &[Slot]) -> NewSeries {
+    let mut new = NewSeries::default();
+    for entry in slots.iter().filter_map(|slot| registry.get(*slot)) {
+        let labels = registry.labels(entry);
+        new.add(entry.metric.id.0 as i64, entry.id.0 as i64, labels.iter());
+    }
+    new
 }

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::frame::Template;
+use super::log::Log;
 use super::points::{NumberPoint, Point, PointReader, Shape};
 use super::registry::Slot;
 use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, Run, TimeMs, Width, WindowStart};
@@ -34,7 +35,7 @@ pub struct Generation {
     /// Sequence number of its last journal row.
     pub last_seq: i64,
     /// Entries by metric number.
-    pub logs: HashMap<u32, Vec<HeadEntry>>,
+    pub logs: HashMap<u32, Log>,
     /// The slowest or largest exemplar of a series and window.
     pub exemplars: HashMap<(Slot, WindowStart), Exemplar>,
 }
@@ -43,7 +44,7 @@ impl Generation {
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.logs.values().map(Vec::len).sum()
+        self.logs.values().map(Log::len).sum()
     }
 
     /// True when it holds nothing.
@@ -193,7 +194,7 @@ impl Head {
     ) {
         let inner = self.inner.read();
         for generation in inner.past(cursor_seq) {
-            for entry in generation.logs.get(&index).into_iter().flatten() {
+            for entry in generation.logs.get(&index).into_iter().flat_map(Log::iter) {
                 if span.0 <= entry.window && entry.window <= span.1 {
                     visit(entry);
                 }
@@ -244,7 +245,7 @@ impl Head {
 
 /// Where a point of one series goes.
 struct Place<'a> {
-    log: &'a mut Vec<HeadEntry>,
+    log: &'a mut Log,
     /// Where in the log the series' latest entry is, if it is still there.
     at: &'a mut u32,
     slot: Slot,

@@ -6,7 +6,6 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::partitions::ensure_partitions_of_in_txn;
 use super::schema::{blocks, metrics, streams};
-use super::series::{MetricRow, SeriesRow, define_in_txn};
 use super::{Storage, StorageError, StreamRow};
 
 /// Blocks in one insert: a few MiB, well under the parameter limit.
@@ -95,7 +94,7 @@ pub struct BlockPart {
     pub payload: Vec<u8>,
 }
 
-/// One checkpoint: definitions, blocks and the cursor, all or nothing.
+/// One checkpoint: blocks and the cursor, all or nothing.
 #[derive(Debug, Default)]
 pub struct Flush {
     /// Whose checkpoint.
@@ -104,10 +103,6 @@ pub struct Flush {
     pub epoch: i64,
     /// Journal rows up to here are in it.
     pub cursor_seq: i64,
-    /// Metrics first seen.
-    pub metrics: Vec<MetricRow>,
-    /// Series first seen.
-    pub series: Vec<SeriesRow>,
     /// Windows.
     pub blocks: Vec<BlockPart>,
 }
@@ -132,7 +127,6 @@ impl Storage {
         let mut conn = self.conn().await?;
         let own = || streams::table.filter(streams::id.eq(flush.stream).and(streams::epoch.eq(flush.epoch)));
         let written = conn.transaction(async |conn| {
-            define_in_txn(conn, &flush.metrics, &flush.series).await?;
             for rows in flush.blocks.chunks(ROWS_PER_INSERT) {
                 diesel::insert_into(blocks::table).values(rows).execute(conn).await?;
             }

@@ -41,7 +41,7 @@ pub use partitions::Retention;
 pub use receivers::{LastDelivery, NewReceiver, ReceiverRow};
 pub use routing::Revised;
 pub use rules::{Expected, RuleRevisionRow, RuleRow, WriteError};
-pub use series::{MetricRow, SeriesRow};
+pub use series::{MetricRow, NewSeries, SeriesRow};
 pub use spool::{SpoolPart, SpoolRow, TailRow};
 pub use streams::StreamRow;
 pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceFilter, TraceOrder, TraceRow, TraceUsage, TraceWrite};

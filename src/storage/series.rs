@@ -1,7 +1,8 @@
 //! Metrics and series: who the ids are.
 
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel::sql_types::{Array, BigInt, Text};
+use diesel_async::RunQueryDsl;
 
 use super::schema::{metrics, series};
 use super::{Storage, StorageError};
@@ -28,7 +29,7 @@ pub struct MetricRow {
 }
 
 /// One series.
-#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = series)]
 pub struct SeriesRow {
     /// Of which metric.
@@ -37,6 +38,26 @@ pub struct SeriesRow {
     pub id: i64,
     /// Label object.
     pub labels: serde_json::Value,
+}
+
+/// Series to write, in columns.
+#[derive(Debug, Default)]
+pub struct NewSeries {
+    metric_ids: Vec<i64>,
+    ids: Vec<i64>,
+    /// Label objects as JSON.
+    labels: Vec<String>,
+}
+
+impl NewSeries {
+    /// Adds the series `id` of a metric.
+    pub fn add<'a>(&mut self, metric_id: i64, id: i64, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+        let object: serde_json::Map<String, serde_json::Value> =
+            labels.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        self.metric_ids.push(metric_id);
+        self.ids.push(id);
+        self.labels.push(serde_json::Value::Object(object).to_string());
+    }
 }
 
 impl Storage {
@@ -70,18 +91,37 @@ impl Storage {
         let mut conn = self.conn().await?;
         Ok(series::table.filter(series::id.eq_any(ids)).select(SeriesRow::as_select()).load(&mut conn).await?)
     }
-}
 
-pub(super) async fn define_in_txn(
-    conn: &mut AsyncPgConnection,
-    metric_rows: &[MetricRow],
-    series_rows: &[SeriesRow],
-) -> QueryResult<()> {
-    for rows in metric_rows.chunks(ROWS_PER_INSERT) {
-        diesel::insert_into(metrics::table).values(rows).on_conflict_do_nothing().execute(conn).await?;
+    /// Writes metrics; those that are there stay as they are.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn define_metrics(&self, rows: &[MetricRow]) -> Result<(), StorageError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut conn = self.conn().await?;
+        for rows in rows.chunks(ROWS_PER_INSERT) {
+            diesel::insert_into(metrics::table).values(rows).on_conflict_do_nothing().execute(&mut conn).await?;
+        }
+        Ok(())
     }
-    for rows in series_rows.chunks(ROWS_PER_INSERT) {
-        diesel::insert_into(series::table).values(rows).on_conflict_do_nothing().execute(conn).await?;
+
+    /// Writes series; those that are there stay as they are.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn define_series(&self, new: &NewSeries) -> Result<(), StorageError> {
+        let mut conn = self.conn().await?;
+        diesel::sql_query(
+            "INSERT INTO series (metric_id, id, labels) SELECT m, i, l::jsonb FROM unnest($1, $2, $3) AS new (m, i, l) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind::<Array<BigInt>, _>(&new.metric_ids)
+        .bind::<Array<BigInt>, _>(&new.ids)
+        .bind::<Array<Text>, _>(&new.labels)
+        .execute(&mut conn)
+        .await?;
+        Ok(())
     }
-    Ok(())
 }

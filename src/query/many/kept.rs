@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::super::fetch::merge;
 use super::added::AddedSeries;
 use crate::model::{Cell, SeriesId, WindowStart};
-use crate::rollup::{BlockSeries, Generation, MetricEntry, Registry, Slot, Stream};
+use crate::rollup::{BlockSeries, Generation, Log, MetricEntry, Registry, Slot, Stream};
 use crate::storage::{BlockKey, StreamRow};
 
 /// Windows in order.
@@ -178,7 +178,7 @@ impl Metric {
     pub(super) fn finish(&mut self, metric: &MetricEntry, source: &Source) {
         if self.parts == 0 {
             for generation in source.heads.iter().flat_map(|head| &head.sealed) {
-                for entry in generation.logs.get(&metric.index).into_iter().flatten() {
+                for entry in generation.logs.get(&metric.index).into_iter().flat_map(Log::iter) {
                     self.push(entry.slot, std::iter::once((entry.window, &entry.cell)));
                 }
             }
