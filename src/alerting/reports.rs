@@ -4,12 +4,12 @@
 //! and fed in like any other. How often a service reports is learned from its windows. While we take nothing in ourselves,
 //! which our own host's measurements show, no service is blamed: clocks start anew when we are back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::AlertingMetrics;
 use crate::model::{TimeMs, Width, WindowStart};
 use crate::query::{AnswerValue, Engine, QueryError, Sample};
-use crate::rollup::{Slot, Streams};
+use crate::rollup::{Streams, Symbol};
 use crate::telemetry::{HostSample, SampleKind};
 
 /// How many of its usual intervals a service has been silent for.
@@ -72,8 +72,6 @@ impl Report {
 pub struct Reports {
     width: Width,
     services: BTreeMap<String, Report>,
-    /// Names by series, as far as they were looked up.
-    names: HashMap<Slot, Option<String>>,
     /// What was looked at before is not looked at again.
     swept: WindowStart,
     /// Since when we take in without a break.
@@ -85,9 +83,8 @@ impl Reports {
     /// Nothing is known yet; windows are `width` wide.
     #[must_use]
     pub(super) fn new(width: Width, now: TimeMs, metrics: AlertingMetrics) -> Self {
-        let (services, names) = (BTreeMap::new(), HashMap::new());
-        let floor = width.window_of(now);
-        Self { width, services, names, swept: floor, floor, metrics }
+        let (services, floor) = (BTreeMap::new(), width.window_of(now));
+        Self { width, services, swept: floor, floor, metrics }
     }
 
     /// Learns the intervals that were known before a restart.
@@ -117,24 +114,21 @@ impl Reports {
     }
 
     /// Which service reported in which window.
-    fn windows(&mut self, streams: &Streams) -> BTreeSet<(String, WindowStart)> {
+    fn windows(&self, streams: &Streams) -> BTreeSet<(String, WindowStart)> {
         let registry = streams.registry();
-        let mut slots: BTreeSet<(Slot, WindowStart)> = BTreeSet::new();
-        for (stream, metric) in
-            streams.list().iter().flat_map(|stream| registry.metrics().into_iter().map(move |metric| (stream, metric)))
-        {
-            let since = (self.swept, WindowStart::MAX);
-            stream.head.visit(metric.index, i64::MIN, since, &mut |entry| _ = slots.insert((entry.slot, entry.window)));
+        let Some(name) = registry.interner.find("service.name") else { return BTreeSet::new() };
+        let since = (self.swept, WindowStart::MAX);
+        let mut seen: HashSet<(Symbol, WindowStart)> = HashSet::new();
+        for stream in streams.list() {
+            for metric in registry.metrics() {
+                stream.head.visit(metric.index, i64::MIN, since, &mut |entry| {
+                    let mut pairs = registry.get(entry.slot).into_iter().flat_map(|series| registry.pairs(series));
+                    let service = pairs.find(|(label, _)| *label == name);
+                    seen.extend(service.map(|(_, service)| (service, entry.window)));
+                });
+            }
         }
-        let mut windows = BTreeSet::new();
-        for (slot, window) in slots {
-            let name = self.names.entry(slot).or_insert_with(|| {
-                let labels = registry.labels(registry.get(slot)?);
-                labels.get("service.name").map(ToOwned::to_owned)
-            });
-            windows.extend(name.clone().map(|name| (name, window)));
-        }
-        windows
+        seen.into_iter().map(|(service, window)| (registry.interner.text(service).to_string(), window)).collect()
     }
 
     fn saw(&mut self, name: &str, window: WindowStart) {

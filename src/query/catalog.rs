@@ -227,6 +227,9 @@ impl Engine {
             let mut room = budget.clone();
             let Some((wanted, snapshot)) = self.snapshot((select, select), reading, &mut room).await? else { continue };
             let mut there = in_heads(&wanted, &snapshot, reading.fine_windows(select.span()));
+            if !snapshot.held() {
+                continue;
+            }
             let mut unknown: Vec<SeriesId> = Vec::new();
             if there.len() < wanted.slots.len() || wanted.slots.is_empty() {
                 let visit = |id| match registry.slot_of(id) {

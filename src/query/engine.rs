@@ -58,6 +58,18 @@ pub(super) struct Snapshot {
     pub(super) heads: Vec<Arc<Stream>>,
 }
 
+impl Snapshot {
+    /// Whether the heads, which were read, still had all that is not in the blocks.
+    pub(super) fn held(&self) -> bool {
+        held(&self.rows, &self.heads)
+    }
+}
+
+/// See [`Snapshot::held`].
+pub(super) fn held(rows: &[StreamRow], heads: &[Arc<Stream>]) -> bool {
+    rows.iter().zip(heads).all(|(row, stream)| stream.head.holds(row.cursor_seq))
+}
+
 impl Engine {
     /// Over `streams`, with what `retention` leaves.
     #[must_use]
@@ -355,6 +367,9 @@ impl Engine {
                 continue;
             }
             gathered.add_heads(&snapshot.rows, &snapshot.heads, &mut room)?;
+            if !snapshot.held() {
+                continue;
+            }
             let missed = gathered.unknown.len();
             self.metrics.unknown(missed);
             let series = gathered.into_series(select, &mut room)?;

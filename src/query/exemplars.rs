@@ -104,6 +104,9 @@ impl Engine {
                     gathered.add(slot, &[exemplar], &mut room)?;
                 }
             }
+            if !snapshot.held() {
+                continue;
+            }
             *budget = room;
             let meant: HashMap<MetricId, &Meant> = wanted.metrics.iter().map(|(m, meant)| (m.id, meant)).collect();
             let of_slot = |(slot, mut exemplars): (Slot, Vec<Exemplar>)| {

@@ -22,7 +22,7 @@ use self::standing::identity;
 use super::QueryError;
 use super::compile::{Params, Plan};
 use super::condition::Condition;
-use super::engine::{Engine, RETRIES, replaced};
+use super::engine::{Engine, RETRIES, held, replaced};
 use super::fetch::{Reading, in_order};
 use super::limits::{Alarm, Pass};
 use super::select::Select;
@@ -191,7 +191,7 @@ impl Engine {
                 standing.resolve(registry, asked);
                 continue;
             }
-            let source = Source::new(&keys, &rows, heads);
+            let source = Source::new(&keys, &rows, &heads);
             let stale = tokio::task::block_in_place(|| {
                 standing.pick((registry, &self.indexes), asked);
                 standing.begin(asked, &source, width)
@@ -211,7 +211,10 @@ impl Engine {
                 continue;
             }
             tokio::task::block_in_place(|| standing.finish(asked, &source));
-            return Ok(());
+            if held(&rows, &heads) {
+                return Ok(());
+            }
+            standing.disbelieve(asked);
         }
         Err(replaced())
     }

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::QueryError;
 use super::calls::{Call, Function};
 use super::compile::{Increases, Node, Params, Plan};
-use super::engine::Engine;
+use super::engine::{Engine, held};
 use super::fetch::Reading;
 use super::limits::{Budget, Pass};
 use super::select::Select;
@@ -302,8 +302,9 @@ impl Engine {
                 oldest = oldest.min(stream.head.oldest_window(metric.index, row.cursor_seq).unwrap_or(oldest));
             }
         }
+        let held = held(&rows, &heads);
         let print = |(span, plan): &(Span, Plan)| {
-            let settled = plan.selects.iter().all(|select| reading.fine_windows(select.span()).1 < oldest);
+            let settled = held && plan.selects.iter().all(|select| reading.fine_windows(select.span()).1 < oldest);
             (span.closed && settled).then(|| print(&keys, plan, &metrics, reading))
         };
         Ok(parts.iter().map(print).collect())

@@ -20,6 +20,8 @@ use crate::storage::{BlockPart, Flush, MetricRow, NewSeries, StorageError, Tier}
 pub(super) const SERIES_PER_BLOCK: usize = 1_000;
 /// Series named in one statement.
 const SERIES_PER_INSERT: usize = 5_000;
+/// Between two looks at what may be forgotten.
+const FORGET_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 /// Pause before a failed flush is tried again.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -53,6 +55,7 @@ pub async fn run_flusher(streams: Arc<Streams>, cancel: CancellationToken) {
             Ok(()) if cancel.is_cancelled() => return,
             Ok(()) => tokio::select! {
                 () = woken => {}
+                () = tokio::time::sleep(FORGET_EVERY) => {}
                 () = cancel.cancelled() => {}
             },
             Err(error) => {
@@ -81,8 +84,8 @@ async fn flush_all(
     for generation in stream.head.sealed_after(*cursor) {
         flush(streams, (stream.id(), epoch), &generation).await?;
         *cursor = generation.last_seq;
-        stream.head.forget_flushed(*cursor);
     }
+    stream.head.forget_flushed(*cursor);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -15,8 +16,9 @@ use super::points::{NumberPoint, Point, PointReader, Shape};
 use super::registry::Slot;
 use crate::model::{Cell, Counter, Delta, Exemplar, Gauge, HistogramRuns, Run, TimeMs, Width, WindowStart};
 
-/// Sealed generations kept after they were flushed, for queries that began before.
-const FLUSHED_KEPT: usize = 2;
+/// How long sealed generations are kept at least after they were flushed, for queries that began before: they would have to
+/// begin anew.
+const FLUSHED_KEPT: Duration = Duration::from_secs(15);
 
 /// A window of a series; several of the same window merge.
 #[derive(Clone, Debug)]
@@ -54,10 +56,19 @@ impl Generation {
     }
 }
 
+/// A generation that nothing is added to any more.
+struct Sealed {
+    generation: Arc<Generation>,
+    /// Since when it is known to be in blocks.
+    flushed: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Inner {
     applied_seq: i64,
-    sealed: VecDeque<Arc<Generation>>,
+    sealed: VecDeque<Sealed>,
+    /// Last journal row of the generations that are forgotten.
+    forgotten_seq: i64,
     open: Generation,
     /// Where in its metric's log a series' latest entry is; possibly outdated, hence checked on use.
     last: Vec<u32>,
@@ -71,7 +82,7 @@ impl Inner {
             return None;
         }
         let sealed = Arc::new(open);
-        self.sealed.push_back(Arc::clone(&sealed));
+        self.sealed.push_back(Sealed { generation: Arc::clone(&sealed), flushed: None });
         Some(sealed)
     }
 
@@ -110,7 +121,7 @@ impl Inner {
 
     /// The generations that are not in blocks as of `cursor_seq`.
     fn past(&self, cursor_seq: i64) -> impl Iterator<Item = &Generation> {
-        let sealed = self.sealed.iter().map(|generation| &**generation).filter(move |g| g.last_seq > cursor_seq);
+        let sealed = self.sealed.iter().map(|sealed| &*sealed.generation).filter(move |g| g.last_seq > cursor_seq);
         let open = Some(&self.open).filter(|open| open.last_seq > cursor_seq);
         sealed.chain(open)
     }
@@ -174,14 +185,35 @@ impl Head {
     /// The sealed generations that are not in blocks yet, oldest first.
     #[must_use]
     pub fn sealed_after(&self, cursor_seq: i64) -> Vec<Arc<Generation>> {
-        self.inner.read().sealed.iter().filter(|g| g.last_seq > cursor_seq).map(Arc::clone).collect()
+        let inner = self.inner.read();
+        let sealed = inner.sealed.iter().map(|sealed| &sealed.generation);
+        sealed.filter(|generation| generation.last_seq > cursor_seq).map(Arc::clone).collect()
     }
 
-    /// Forgets generations that are in blocks, but for the last few.
+    /// Notes which generations are in blocks, and forgets those that have been for a while.
     pub fn forget_flushed(&self, cursor_seq: i64) {
-        let mut inner = self.inner.write();
-        let flushed = inner.sealed.iter().filter(|g| g.last_seq <= cursor_seq).count();
-        inner.sealed.drain(..flushed.saturating_sub(FLUSHED_KEPT));
+        let kept = FLUSHED_KEPT.max(2 * Duration::from_millis(self.width.millis().unsigned_abs()));
+        let mut gone: Vec<Sealed> = Vec::new();
+        {
+            let mut inner = self.inner.write();
+            for sealed in inner.sealed.iter_mut().filter(|sealed| sealed.generation.last_seq <= cursor_seq) {
+                sealed.flushed.get_or_insert_with(Instant::now);
+            }
+            let is_old = |sealed: &Sealed| sealed.flushed.is_some_and(|since| since.elapsed() >= kept);
+            let old = inner.sealed.iter().take_while(|sealed| is_old(sealed)).count();
+            gone.extend(inner.sealed.drain(..old));
+            if let Some(last) = gone.last() {
+                inner.forgotten_seq = last.generation.last_seq;
+            }
+        }
+        // A great many windows: freed while nobody waits.
+        drop(gone);
+    }
+
+    /// Whether all that is past `cursor_seq` is still here. Asked after reading: what was forgotten meanwhile may be missing.
+    #[must_use]
+    pub fn holds(&self, cursor_seq: i64) -> bool {
+        self.inner.read().forgotten_seq <= cursor_seq
     }
 
     /// Hands every entry of metric `index` in `[from, to]` that is past `cursor_seq` to `visit`.
@@ -194,11 +226,7 @@ impl Head {
     ) {
         let inner = self.inner.read();
         for generation in inner.past(cursor_seq) {
-            for entry in generation.logs.get(&index).into_iter().flat_map(Log::iter) {
-                if span.0 <= entry.window && entry.window <= span.1 {
-                    visit(entry);
-                }
-            }
+            generation.logs.get(&index).into_iter().flat_map(|log| log.within(span)).for_each(&mut *visit);
         }
     }
 
@@ -206,15 +234,14 @@ impl Head {
     #[must_use]
     pub fn last_window(&self, index: u32) -> Option<WindowStart> {
         let inner = self.inner.read();
-        let generations = inner.sealed.iter().map(|generation| &**generation).chain([&inner.open]);
-        generations.filter_map(|g| g.logs.get(&index)?.last()).map(|entry| entry.window).max()
+        inner.past(i64::MIN).filter_map(|g| g.logs.get(&index)?.last()).map(|entry| entry.window).max()
     }
 
     /// The oldest window that metric `index` has past `cursor_seq`.
     #[must_use]
     pub fn oldest_window(&self, index: u32, cursor_seq: i64) -> Option<WindowStart> {
         let inner = self.inner.read();
-        inner.past(cursor_seq).filter_map(|g| g.logs.get(&index)?.iter().map(|entry| entry.window).min()).min()
+        inner.past(cursor_seq).filter_map(|g| g.logs.get(&index)?.oldest_window()).min()
     }
 
     /// Exemplars past `cursor_seq` in `[from, to]`.
@@ -233,7 +260,7 @@ impl Head {
     #[must_use]
     pub fn entries(&self) -> usize {
         let inner = self.inner.read();
-        inner.open.len() + inner.sealed.iter().map(|g| g.len()).sum::<usize>()
+        inner.open.len() + inner.sealed.iter().map(|sealed| sealed.generation.len()).sum::<usize>()
     }
 
     /// True when rows were applied since the last cut.

@@ -36,16 +36,16 @@ impl SourceHead {
 }
 
 impl Source {
-    pub(super) fn new(keys: &[BlockKey], rows: &[StreamRow], heads: Vec<Arc<Stream>>) -> Self {
+    pub(super) fn new(keys: &[BlockKey], rows: &[StreamRow], heads: &[Arc<Stream>]) -> Self {
         let mut blocks_of: HashMap<i64, u64> = HashMap::new();
         for key in keys {
             // The sum does not depend on their order.
             let sum = blocks_of.entry(key.metric_id).or_default();
             *sum = sum.wrapping_add(xxh3_64(&key.id.to_le_bytes()));
         }
-        let head = |(row, stream): (&StreamRow, Arc<Stream>)| {
+        let head = |(row, stream): (&StreamRow, &Arc<Stream>)| {
             let sealed = stream.head.sealed_after(row.cursor_seq);
-            SourceHead { stream, id: row.id, cursor_seq: row.cursor_seq, sealed }
+            SourceHead { stream: Arc::clone(stream), id: row.id, cursor_seq: row.cursor_seq, sealed }
         };
         Self { blocks_of, heads: rows.iter().zip(heads).map(head).collect() }
     }
@@ -138,8 +138,14 @@ impl Metric {
     }
 
     /// Lets what is closed be read anew.
+    pub(super) const fn disbelieve(&mut self) {
+        self.parts = 0;
+    }
+
+    /// Counts what was added from now on, which takes reading what is closed anew.
     pub(super) const fn recount(&mut self) {
-        (self.is_counted, self.parts) = (true, 0);
+        self.is_counted = true;
+        self.disbelieve();
     }
 
     /// Number of windows kept.

@@ -227,6 +227,13 @@ impl Standing {
         }
     }
 
+    /// Lets all that is asked for be read anew.
+    pub(super) fn disbelieve(&mut self, asked: &super::Asked<'_>) {
+        for entry in self.metrics(asked) {
+            self.metrics.get_mut(&entry.index).into_iter().for_each(Metric::disbelieve);
+        }
+    }
+
     /// The series of a selector with their windows, or the `newest` of these.
     pub(super) fn series(
         &self,
