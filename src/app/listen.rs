@@ -39,6 +39,9 @@ const PENDING_RESETS_MAX: usize = 20;
 /// Pause after the system refused us a socket: most likely descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The listeners.
+pub(super) const LISTENERS: [&str; 3] = ["grpc", "otlp_http", "http"];
+
 /// What the listeners count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListenerMetrics {
@@ -48,6 +51,13 @@ pub(super) struct ListenerMetrics {
 
 impl ListenerMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
+        // A scrape may come before the last listener has begun.
+        for name in LISTENERS {
+            let _made = (
+                self.connections.get_or_create(&[("listener", name)]),
+                self.refused.get_or_create(&[("listener", name)]),
+            );
+        }
         let registry = registry.sub_registry_with_prefix("listener");
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("connections_refused", "Connections closed at once, over a limit", self.refused.clone());

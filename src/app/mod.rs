@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
-use listen::{Listener, ListenerMetrics};
+use listen::{LISTENERS, Listener, ListenerMetrics};
 use told::Told;
 
 use crate::alerting::{self, Alerting};
@@ -281,11 +281,9 @@ impl App {
         let mut serving = JoinSet::new();
         let rooms = Arc::new(rooms(&gateway, (&streams, &traces), (&notifier, &alerting)));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
-        for (name, socket, router) in [
-            ("grpc", listeners.grpc, grpc),
-            ("otlp_http", listeners.otlp_http, crate::ingest::http::router(Arc::clone(&ingest))),
-            ("http", listeners.http, gateway.router()),
-        ] {
+        let sockets = [listeners.grpc, listeners.otlp_http, listeners.http];
+        let routers = [grpc, crate::ingest::http::router(Arc::clone(&ingest)), gateway.router()];
+        for (name, (socket, router)) in LISTENERS.into_iter().zip(sockets.into_iter().zip(routers)) {
             let listener = Listener { name, socket, router, limits: config.connections, metrics: metrics.clone() };
             serving.spawn(listener.serve(intake.clone()));
         }

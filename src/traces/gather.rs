@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::block::{BlockError, TraceSpans, encode};
 use super::decide::{Class, Reasons};
 use super::graph::Graph;
-use super::spool::{Marks, inflate};
+use super::spool::{Inflater, Marks};
 use super::tail::Kept;
 use crate::model::{Span, SpanId, SpanKind, SpanStatus, TimeMs, TraceId};
 use crate::storage::{TraceBlock, TraceRow, TraceWrite};
@@ -111,18 +111,18 @@ pub(super) struct Looked {
 
 /// Looks at `pieces` until a block is full: spans of kept traces are gathered, all feed the graph.
 pub(super) fn look(pieces: Vec<Piece>, walk: WalkBody, kept: &RwLock<Kept>, graph: &Mutex<Graph>) -> Looked {
-    let mut looked = Looked::default();
+    let (mut looked, mut inflater) = (Looked::default(), Inflater::default());
     for piece in pieces {
         // What was marked long ago may be forgotten; not what is marked here.
         let own: HashMap<TraceId, Reasons> = piece.marks.into_iter().collect();
         for body in piece.bodies {
-            let Some(body) = inflate(&body) else {
+            let Some(body) = inflater.inflate(&body) else {
                 looked.damaged += 1;
                 continue;
             };
             let (kept, mut graph) = (kept.read(), graph.lock());
             let mut last = (TraceId::default(), Reasons::NONE);
-            walk(&body, &mut |span| {
+            walk(body, &mut |span| {
                 looked.spans += 1;
                 graph.add(span);
                 if span.trace_id != last.0 {

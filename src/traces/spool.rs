@@ -14,6 +14,8 @@ use crate::storage::SpoolPart;
 const LEVEL: i32 = -5;
 /// No body was larger when it came.
 const INFLATED_MAX: usize = 1 << 30;
+/// Room that is kept from one body to the next.
+const ROOM_MAX: usize = 4 << 20;
 /// A mark as it is stored.
 const MARK_BYTES: usize = 17;
 
@@ -33,26 +35,45 @@ pub struct ExportSpans {
 #[must_use]
 pub fn compress(body: &[u8]) -> Bytes {
     thread_local! {
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+        static COMPRESSOR: RefCell<(Option<zstd::bulk::Compressor<'static>>, Vec<u8>)> =
+            const { RefCell::new((None, Vec::new())) };
     }
-    COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = zstd::bulk::Compressor::new(LEVEL).ok();
+    COMPRESSOR.with_borrow_mut(|(compressor, room)| {
+        if compressor.is_none() {
+            *compressor = zstd::bulk::Compressor::new(LEVEL).ok();
         }
-        let compressed = slot.as_mut().and_then(|compressor| compressor.compress(body).ok());
+        // Room of its own for each body would be fresh pages each time: they cost as much as compressing.
+        room.clear();
+        room.reserve(zstd::zstd_safe::compress_bound(body.len()));
+        let written = compressor.as_mut().and_then(|compressor| compressor.compress_to_buffer(body, room).ok());
         // It fails only without memory; then the body goes as it is, which `inflate` knows by its first bytes.
-        compressed.map_or_else(|| Bytes::copy_from_slice(body), Bytes::from)
+        let compressed = Bytes::copy_from_slice(written.and_then(|n| room.get(..n)).unwrap_or(body));
+        if room.capacity() > ROOM_MAX {
+            *room = Vec::new();
+        }
+        compressed
     })
 }
 
-/// The body again; `None` when it is damaged.
-pub(super) fn inflate(compressed: &[u8]) -> Option<Vec<u8>> {
-    match zstd::zstd_safe::get_frame_content_size(compressed) {
-        Ok(size) => {
-            let size = usize::try_from(size.unwrap_or_default()).ok().filter(|size| *size <= INFLATED_MAX)?;
-            zstd::bulk::decompress(compressed, size).ok()
+/// Reads bodies again, one after another in the same room.
+#[derive(Default)]
+pub(super) struct Inflater {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    room: Vec<u8>,
+}
+
+impl Inflater {
+    /// The body; `None` when it is damaged.
+    pub(super) fn inflate<'a>(&'a mut self, compressed: &'a [u8]) -> Option<&'a [u8]> {
+        let Ok(size) = zstd::zstd_safe::get_frame_content_size(compressed) else { return Some(compressed) };
+        let size = usize::try_from(size.unwrap_or_default()).ok().filter(|size| *size <= INFLATED_MAX)?;
+        if self.decompressor.is_none() {
+            self.decompressor = zstd::bulk::Decompressor::new().ok();
         }
-        Err(_not_compressed) => Some(compressed.to_vec()),
+        self.room.clear();
+        self.room.reserve(size);
+        let n = self.decompressor.as_mut()?.decompress_to_buffer(compressed, &mut self.room).ok()?;
+        self.room.get(..n)
     }
 }
 
@@ -107,7 +128,8 @@ mod tests {
         let part = encode(&exports);
         assert_eq!(decode_marks(&part.marks), exports[0].marks);
         let bodies = decode_bodies(part.spans);
-        let inflated: Vec<_> = bodies.iter().map(|body| inflate(body)).collect();
+        let mut inflater = Inflater::default();
+        let inflated: Vec<_> = bodies.iter().map(|body| inflater.inflate(body).map(<[u8]>::to_vec)).collect();
         assert_eq!(inflated, [Some(b"one".to_vec()), Some(vec![7; 10_000])]);
     }
 }
