@@ -120,3 +120,4 @@ pub mod model;
 
 pub mod error;
 pub mod proto;
+mod varint;

@@ -15,7 +15,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (3, &["storage", "redis"]),
     (2, &["telemetry", "template", "live"]),
     (1, &["model"]),
-    (0, &["error", "proto"]),
+    (0, &["error", "proto", "varint"]),
 ];
 
 /// Pairs that may look sideways, and why.

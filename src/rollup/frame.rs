@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::points::Shape;
 use super::registry::{MetricEntry, Registry, SeriesEntry, Slot};
-use super::varint::{Cursor, put, put_bytes};
 use crate::model::{Exemplar, Labels, Metric, MetricId, MetricKind, SeriesId, Temporality};
+use crate::varint::{Cursor, put, put_bytes};
 
 const VERSION: u8 = 1;
 const HEADER: usize = 5;

@@ -16,7 +16,6 @@ mod points;
 mod registry;
 mod stream;
 mod streams;
-mod varint;
 
 pub use block::{BlockError, BlockSeries};
 pub use cache::{BlockCache, BlockReadError};

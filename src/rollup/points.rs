@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::varint::{Cursor, put, put_signed, unzigzag, zigzag};
 use crate::model::{Buckets, ExponentialBuckets, Histogram, Metric, MetricKind, Run, Summary, Temporality, TimeMs};
+use crate::varint::{Cursor, put, put_signed, unzigzag, zigzag};
 
 /// What a series' points and cells look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 //! A process that dies leaves its spool to whoever finds the tail's lease lapsed.
 
 mod block;
-mod bytes;
 mod counters;
 mod decide;
 mod decider;

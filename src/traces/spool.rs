@@ -4,10 +4,10 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::bytes::{Reader, put};
 use super::decide::Reasons;
 use crate::model::TraceId;
 use crate::storage::SpoolPart;
+use crate::varint::{Cursor, put};
 
 /// A body is compressed before it is acknowledged, and lives some seconds: 2.1 GB/s and a sixth, where level 1 makes
 /// 1.4 GB/s and a seventh.
@@ -105,7 +105,7 @@ pub(super) fn decode_marks(marks: &[u8]) -> Marks {
 /// The bodies of a row, compressed; those behind damage are left out.
 pub(super) fn decode_bodies(spans: Vec<u8>) -> Vec<Bytes> {
     let whole = Bytes::from(spans);
-    let mut reader = Reader(&whole);
+    let mut reader = Cursor(&whole);
     let mut bodies = Vec::new();
     while let Some(body) = reader.bytes() {
         bodies.push(whole.slice_ref(body));

@@ -5,7 +5,7 @@ use pco::standalone::{simple_compress, simple_decompress_into};
 use pco::{ChunkConfig, ModeSpec};
 
 use super::BlockError;
-use crate::rollup::varint::{self, Cursor};
+use crate::varint::{self, Cursor};
 
 /// Coding effort, of 0 to 12: above 6 it costs twice the time for one per cent.
 const LEVEL: usize = 6;

@@ -4,7 +4,7 @@ use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
 use super::BlockError;
-use crate::traces::bytes::{Reader, put, put_bytes};
+use crate::varint::{Cursor, put, put_bytes};
 
 /// Fewer numbers are smaller as they are.
 const PCO_LEAST: usize = 128;
@@ -31,7 +31,7 @@ pub(super) fn write(out: &mut Vec<u8>, numbers: &[u64]) -> Result<(), BlockError
 }
 
 /// The column of `n` numbers that stands here.
-pub(super) fn read(bytes: &mut Reader<'_>, n: usize) -> Result<Vec<u64>, BlockError> {
+pub(super) fn read(bytes: &mut Cursor<'_>, n: usize) -> Result<Vec<u64>, BlockError> {
     const EARLY: BlockError = BlockError::Malformed("column ends early");
     match bytes.u8() {
         Some(SAME) => Ok(vec![bytes.varint().ok_or(EARLY)?; n]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::encode::{PARENT_FIRST, PARENT_NONE};
 use super::{BlockError, HEADER, VERSION, column, value};
 use crate::model::{Attribute, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanSource, SpanStatus, TraceId};
-use crate::traces::bytes::{Reader, unzigzag};
+use crate::varint::{Cursor, unzigzag};
 
 /// A block inflates to no more than this many times its size.
 const INFLATION_MAX: usize = 1 << 10;
@@ -56,10 +56,10 @@ impl Block {
         let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten().unwrap_or_default() as usize;
         let most = packed.len().saturating_mul(INFLATION_MAX).min(INFLATED_MAX);
         let inflated = zstd::bulk::decompress(packed, size.min(most))?;
-        Self::read(&mut Reader(&inflated))
+        Self::read(&mut Cursor(&inflated))
     }
 
-    fn read(bytes: &mut Reader<'_>) -> Result<Self, BlockError> {
+    fn read(bytes: &mut Cursor<'_>) -> Result<Self, BlockError> {
         let n_traces = bytes.count(16).ok_or(EARLY)?;
         let ids: Vec<TraceId> =
             (0..n_traces).map(|_| bytes.array().map(TraceId)).collect::<Option<_>>().ok_or(EARLY)?;
@@ -193,22 +193,22 @@ impl Block {
         let mut span = self.outline(i);
         let numbers = &self.pair_numbers[self.attributes[i]..self.attributes[i + 1]];
         span.attributes = numbers.iter().map(|number| self.pairs[*number as usize].clone()).collect();
-        let mut rest = Reader(&self.extra_bytes[self.extras[i]..self.extras[i + 1]]);
+        let mut rest = Cursor(&self.extra_bytes[self.extras[i]..self.extras[i + 1]]);
         if !rest.0.is_empty() {
             self.read_extras(&mut rest, &mut span).ok_or(EARLY)?;
         }
         Ok(span)
     }
 
-    fn string(&self, bytes: &mut Reader<'_>) -> Option<String> {
+    fn string(&self, bytes: &mut Cursor<'_>) -> Option<String> {
         self.strings.get(bytes.varint()? as usize).map(|text| text.to_string())
     }
 
-    fn attributes(&self, bytes: &mut Reader<'_>) -> Option<Vec<Attribute>> {
+    fn attributes(&self, bytes: &mut Cursor<'_>) -> Option<Vec<Attribute>> {
         read_attributes(bytes, &self.pairs)
     }
 
-    fn read_extras(&self, bytes: &mut Reader<'_>, span: &mut Span) -> Option<()> {
+    fn read_extras(&self, bytes: &mut Cursor<'_>, span: &mut Span) -> Option<()> {
         span.status_message = self.string(bytes)?;
         span.trace_state = self.string(bytes)?;
         for dropped in &mut span.dropped {
@@ -246,12 +246,12 @@ fn running(counts: &[u64]) -> Vec<usize> {
     std::iter::once(0).chain(ends).collect()
 }
 
-fn read_strings(bytes: &mut Reader<'_>) -> Option<Vec<Arc<str>>> {
+fn read_strings(bytes: &mut Cursor<'_>) -> Option<Vec<Arc<str>>> {
     let n = bytes.count(1)?;
     (0..n).map(|_| bytes.text().map(Arc::from)).collect()
 }
 
-fn read_pairs(bytes: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Vec<Attribute>, BlockError> {
+fn read_pairs(bytes: &mut Cursor<'_>, strings: &[Arc<str>]) -> Result<Vec<Attribute>, BlockError> {
     let n = bytes.count(1).ok_or(EARLY)?;
     let keys = column::read(bytes, n)?;
     let pair = |key: &u64| {
@@ -261,14 +261,14 @@ fn read_pairs(bytes: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Vec<Attrib
     keys.iter().map(pair).collect::<Option<_>>().ok_or(OUTSIDE)
 }
 
-fn read_attributes(bytes: &mut Reader<'_>, pairs: &[Attribute]) -> Option<Vec<Attribute>> {
+fn read_attributes(bytes: &mut Cursor<'_>, pairs: &[Attribute]) -> Option<Vec<Attribute>> {
     let n = bytes.count(1)?;
     (0..n).map(|_| pairs.get(bytes.varint()? as usize).cloned()).collect()
 }
 
-fn read_sources(bytes: &mut Reader<'_>, strings: &[Arc<str>], pairs: &[Attribute]) -> Option<Vec<Arc<SpanSource>>> {
+fn read_sources(bytes: &mut Cursor<'_>, strings: &[Arc<str>], pairs: &[Attribute]) -> Option<Vec<Arc<SpanSource>>> {
     let n = bytes.count(4)?;
-    let string = |bytes: &mut Reader<'_>| strings.get(bytes.varint()? as usize).map(|text| text.to_string());
+    let string = |bytes: &mut Cursor<'_>| strings.get(bytes.varint()? as usize).map(|text| text.to_string());
     let mut sources = Vec::with_capacity(n);
     for _ in 0..n {
         sources.push(Arc::new(SpanSource {

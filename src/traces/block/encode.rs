@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::{BlockError, HEADER, LEVEL, TraceSpans, VERSION, column, value};
 use crate::model::{Attribute, Span, SpanId, SpanSource};
-use crate::traces::bytes::{put, put_bytes, zigzag};
+use crate::varint::{put, put_bytes, zigzag};
 
 /// No parent, and a parent that is not in the block; greater numbers are places of spans in the trace.
 pub(super) const PARENT_NONE: u64 = 0;

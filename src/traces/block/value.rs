@@ -1,7 +1,7 @@
 //! Attribute values as bytes: a tag and what it needs.
 
 use crate::model::{Attribute, AttributeValue};
-use crate::traces::bytes::{Reader, put, put_bytes, unzigzag, zigzag};
+use crate::varint::{Cursor, put, put_bytes, unzigzag, zigzag};
 
 /// What lies deeper is left out: it was bounded when it came in, and is bounded again when it is read.
 const DEPTH_MAX: usize = 16;
@@ -47,11 +47,11 @@ fn write_at(out: &mut Vec<u8>, value: &AttributeValue, depth: usize) {
     }
 }
 
-pub(super) fn read(bytes: &mut Reader<'_>) -> Option<AttributeValue> {
+pub(super) fn read(bytes: &mut Cursor<'_>) -> Option<AttributeValue> {
     read_at(bytes, DEPTH_MAX)
 }
 
-fn read_at(bytes: &mut Reader<'_>, depth: usize) -> Option<AttributeValue> {
+fn read_at(bytes: &mut Cursor<'_>, depth: usize) -> Option<AttributeValue> {
     Some(match bytes.u8()? {
         0 => AttributeValue::Empty,
         1 => AttributeValue::Text(bytes.text()?.to_owned()),
