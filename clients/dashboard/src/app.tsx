@@ -1,6 +1,7 @@
 // Which page an address means.
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { lazy } from './components/Lazy.tsx';
 import { Shell } from './components/Shell.tsx';
 import { segments } from './data/url.ts';
 import { AlertPage } from './pages/Alert.tsx';
@@ -17,6 +18,8 @@ import { ServicesPage } from './pages/Services.tsx';
 import { SilencesPage } from './pages/Silences.tsx';
 import { StartPage } from './pages/Start.tsx';
 import { SystemPage } from './pages/System.tsx';
+
+const TracesPage = lazy(async () => (await import('./pages/tracing.ts')).TracesPage);
 
 interface View {
   title: string;
@@ -37,6 +40,7 @@ function view(parts: string[]): View {
   const simple: Record<string, View> = {
     start: { title: 'Send data', page: <StartPage /> },
     services: { title: 'Services', page: <ServicesPage /> },
+    traces: { title: 'Traces', page: <TracesPage /> },
     explore: { title: 'Explore', page: <ExplorePage /> },
     silences: { title: 'Silences', page: <SilencesPage /> },
     receivers: { title: 'Receivers', page: <ReceiversPage /> },

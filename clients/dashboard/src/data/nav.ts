@@ -19,6 +19,7 @@ export const GROUPS: Group[] = [
     places: [
       { title: 'Overview', to: '/', key: 'o', icon: 'M2 9h3l2-5 3 9 2-6h2' },
       { title: 'Services', to: '/services', key: 's', icon: 'M2 3h12v4H2zM2 9h12v4H2zM5 5h.01M5 11h.01' },
+      { title: 'Traces', to: '/traces', key: 't', icon: 'M2 3h9M4 6.5h6M6 10h8M8 13.5h4' },
       { title: 'Explore', to: '/explore', key: 'm', icon: 'M2 2v12h12M5 10l3-4 2 2 3-4' },
     ],
   },

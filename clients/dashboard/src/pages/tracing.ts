@@ -1,0 +1,4 @@
+// The pages about traces, loaded together when the first of them is opened.
+import '../styles/traces.css';
+
+export { TracesPage } from './Traces.tsx';
