@@ -20,6 +20,7 @@ import { StartPage } from './pages/Start.tsx';
 import { SystemPage } from './pages/System.tsx';
 
 const TracesPage = lazy(async () => (await import('./pages/tracing.ts')).TracesPage);
+const TracePage = lazy(async () => (await import('./pages/tracing.ts')).TracePage);
 
 interface View {
   title: string;
@@ -50,6 +51,7 @@ function view(parts: string[]): View {
   if (first === undefined) found = { title: 'Overview', page: <HomePage /> };
   else if (first === 'alerts') found = alerting(rest);
   else if (first === 'services' && rest[0] && rest.length === 1) found = { title: rest[0], page: <ServicePage name={rest[0]} key={rest[0]} /> };
+  else if (first === 'traces' && rest[0] && rest.length === 1) found = { title: 'Trace', page: <TracePage id={rest[0]} key={rest[0]} /> };
   else if (rest.length === 0) found = simple[first];
   return found ?? { title: 'Not found', page: <NotFoundPage /> };
 }
