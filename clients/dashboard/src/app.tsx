@@ -20,6 +20,7 @@ import { StartPage } from './pages/Start.tsx';
 import { SystemPage } from './pages/System.tsx';
 
 const TracesPage = lazy(async () => (await import('./pages/tracing.ts')).TracesPage);
+const GraphPage = lazy(async () => (await import('./pages/tracing.ts')).GraphPage);
 const TracePage = lazy(async () => (await import('./pages/tracing.ts')).TracePage);
 
 interface View {
@@ -42,6 +43,7 @@ function view(parts: string[]): View {
     start: { title: 'Send data', page: <StartPage /> },
     services: { title: 'Services', page: <ServicesPage /> },
     traces: { title: 'Traces', page: <TracesPage /> },
+    graph: { title: 'Service graph', page: <GraphPage /> },
     explore: { title: 'Explore', page: <ExplorePage /> },
     silences: { title: 'Silences', page: <SilencesPage /> },
     receivers: { title: 'Receivers', page: <ReceiversPage /> },

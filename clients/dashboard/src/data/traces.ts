@@ -6,7 +6,7 @@ import { param } from './url.ts';
 export type Found = Schemas['FoundView'];
 
 /** Parameters of the search, called in the address as the server calls them. */
-export const WISHES = ['service', 'operation', 'minDuration', 'maxDuration', 'error', 'attribute', 'order'] as const;
+export const WISHES = ['service', 'with', 'operation', 'minDuration', 'maxDuration', 'error', 'attribute', 'order'] as const;
 export type Wish = (typeof WISHES)[number];
 export type Wishes = Partial<Record<Wish, string>>;
 

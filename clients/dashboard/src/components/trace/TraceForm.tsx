@@ -40,6 +40,7 @@ export function TraceForm({ wishes, wrong }: Props): JSX.Element {
   return (
     <form class="trace-form" ref={form} role="search" aria-label="Traces" onSubmit={apply}>
       <label>Service<input name="service" list="trace-services" placeholder="any" {...bad('service')} {...common} onChange={() => apply()} /></label>
+      <label>With<input name="with" list="trace-services" placeholder="another service" {...bad('with')} {...common} onChange={() => apply()} /></label>
       <datalist id="trace-services">{services.value.data?.services.map(({ name }) => <option key={name} value={name} />)}</datalist>
       <label>Operation<input name="operation" placeholder="any" {...bad('operation')} {...common} onChange={() => apply()} /></label>
       <label class="short">At least<input name="minDuration" placeholder="250ms" {...bad('minDuration')} {...common} onChange={() => apply()} /></label>
