@@ -48,6 +48,8 @@ async fn traces_are_found_by_what_they_are() {
     };
     for (query, mut numbers) in [
         ("service=front", Box::new(1..=60u64) as Box<dyn Iterator<Item = u64>>),
+        ("service=front&with=stock&error=true", Box::new((6..=60).step_by(6))),
+        ("service=front&with=nobody", Box::new(0..0u64)),
         ("service=stock&operation=reserve", Box::new((2..=60).step_by(2))),
         ("operation=release", Box::new((1..=60).step_by(2))),
         ("service=front&operation=reserve", Box::new(0..0u64)),
