@@ -156,5 +156,10 @@ test('a trace that is not kept says why', async () => {
   await page.goto(`${server.http}/traces/${'0'.repeat(31)}1`);
   await page.getByText('No such trace is kept.').waitFor();
   await isAccessible(page, 'no trace');
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type(ids.slow);
+  await page.keyboard.press('Enter');
+  await page.locator('.span').first().waitFor();
+  assert.match(page.url(), new RegExp(ids.slow));
   await context.close();
 });

@@ -56,6 +56,11 @@ export function Heatmap({ title, query, box, onBox }: Props): JSX.Element {
     return () => watch.disconnect();
   }, [isEmpty, isTable.value]);
 
+  const start = (event: PointerEvent): void => {
+    if (event.button !== 0 || !cells) return;
+    began.current = cellAt(event, cells);
+    (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId);
+  };
   const move = (event: PointerEvent): void => {
     const at = cells && cellAt(event, cells);
     cursor.value = at;
@@ -94,7 +99,7 @@ export function Heatmap({ title, query, box, onBox }: Props): JSX.Element {
         <>
           <canvas ref={canvas} class="heatmap" tabIndex={0} role="img" style={{ height: `${HEIGHT}px` }}
             aria-label={`${title}: durations from ${show(cells.bounds[0], 's')} over ${cells.times.length} spans of ${cells.step / 1000} s. Arrow keys move the cursor, with Shift they draw a box, Enter compares what is in it.`}
-            onPointerDown={(event) => (began.current = event.button === 0 && cells ? cellAt(event, cells) : null)} onPointerMove={move} onPointerUp={end}
+            onPointerDown={start} onPointerMove={move} onPointerUp={end}
             onPointerLeave={() => began.current === null && (cursor.value = null)} onKeyDown={key} onDblClick={zoom} />
           <p class="sr" aria-live="polite">{document.activeElement === canvas.current ? readout : ''}</p>
         </>

@@ -50,6 +50,8 @@ export function SpanRow({ tree, path, p, top, window, isFolded, isActive, isOpen
   const [left, right] = [at(tree.start[p]!), at(tree.start[p]! + tree.duration[p]!)];
   const isOut = right < 0 || left > 100;
   const depth = tree.depth[p]!;
+  const parent = tree.parent[p]!;
+  const isSame = parent >= 0 && tree.service[parent] === tree.service[p];
   const hasChildren = tree.size[p]! > 1;
   const label = right < 72 ? { left: `calc(${Math.max(right, 0)}% + 5px)` } : left > 28 ? { right: `calc(${100 - Math.min(left, 100)}% + 5px)` } : { right: '5px' };
   const expanded = hasChildren ? { 'aria-expanded': !isFolded } : {};
@@ -60,7 +62,7 @@ export function SpanRow({ tree, path, p, top, window, isFolded, isActive, isOpen
         <i class={`fold${hasChildren ? (isFolded ? ' shut' : ' on') : ''}`} data-fold={hasChildren ? '' : undefined} />
         <i class="ink" style={{ background: serviceColour(tree.service[p]!) }} />
         {tree.failed[p] ? <i class="mark-failed" /> : null}
-        <b>{tree.services[tree.service[p]!]}</b> <span>{tree.operations[tree.operation[p]!]}</span>
+        <b class={isSame ? 'same' : ''}>{tree.services[tree.service[p]!]}</b> <span>{tree.operations[tree.operation[p]!]}</span>
         {isFolded && hasChildren && <small data-below={`+${tree.size[p]! - 1}`} />}
       </span>{' '}
       <span class="lane">

@@ -53,6 +53,11 @@ export function Scatter({ traces, onTell }: { traces: Found[]; onTell: (text: st
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
+  const start = (event: PointerEvent): void => {
+    if (event.button !== 0) return;
+    began.current = place(event)[0];
+    (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId);
+  };
   const move = (event: PointerEvent): void => {
     const [x, y] = place(event);
     if (began.current !== null && Math.abs(x - began.current) > DRAG) dragged.value = [Math.min(began.current, x), Math.max(began.current, x)];
@@ -87,7 +92,7 @@ export function Scatter({ traces, onTell }: { traces: Found[]; onTell: (text: st
     <div class="scatter">
       <canvas ref={canvas} tabIndex={0} role="img" style={{ height: `${HEIGHT}px` }} onKeyDown={key} onDblClick={zoomOut}
         aria-label={`${traces.length} traces by time and duration. Left and right go from one to the next, Enter opens it, V shows the table.`}
-        onPointerDown={(event) => (began.current = event.button === 0 ? place(event)[0] : null)}
+        onPointerDown={start}
         onPointerMove={move} onPointerUp={end} onPointerLeave={() => began.current === null && choose(null)} onPointerCancel={() => (began.current = null)} />
       {box && <i class="drag" aria-hidden="true" style={{ left: `${box[0]}px`, width: `${box[1] - box[0]}px` }} />}
     </div>
