@@ -269,13 +269,12 @@ impl App {
             background,
             committer,
         } = self;
-        let mut background_tasks = JoinSet::new();
+        let mut background_tasks = JoinSet::from_iter([gateway.drive_live(background.clone())]);
         spawn_background(&mut background_tasks, &config, (&streams, &traces), &ingest, &background);
-        background_tasks.spawn(gateway.drive_live(background.clone()));
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, (&streams, &ingest), &intake);
-        let instruments = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
-        instruments.map(|instruments| background_tasks.spawn(instruments));
+        let measured = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
+        measured.map(|measured| background_tasks.spawn(measured));
         let flusher = Told::spawn(|end| run_flusher(Arc::clone(&streams), end));
         let decider = Told::spawn(|end| Arc::clone(&traces).run(end));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));

@@ -41,8 +41,8 @@ impl From<&FoundTrace> for FoundView {
             root_service,
             root_operation,
             services: trace.services.clone(),
-            span_count: trace.span_count.into(),
-            error_count: trace.error_count.into(),
+            span_count: trace.span_count,
+            error_count: trace.error_count,
             reasons: trace.reasons.names(),
         }
     }

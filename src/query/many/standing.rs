@@ -165,12 +165,9 @@ impl Standing {
                 meaning.looked_at = count;
                 // Series never go and are told in their order: those that are known come first.
                 let slots = indexes.pick(registry, &meaning.metric, select);
-                for slot in slots.into_iter().skip(meaning.picked.len()) {
-                    let Some(entry) = registry.get(slot) else { break };
-                    let labels = registry.labels(entry);
-                    let shown = shown(select, meaning, &labels);
-                    meaning.picked.push(Picked { slot, id: entry.id, labels, shown, place: 0 });
-                }
+                let new = slots.into_iter().skip(meaning.picked.len());
+                let picked: Vec<Picked> = new.filter_map(|slot| picked(registry, slot, (select, meaning))).collect();
+                meaning.picked.extend(picked);
             }
         }
     }
@@ -285,6 +282,13 @@ impl Standing {
             self.sums.clear();
         }
     }
+}
+
+fn picked(registry: &Registry, slot: Slot, (select, meaning): (&Select, &Meaning)) -> Option<Picked> {
+    let entry = registry.get(slot)?;
+    let labels = registry.labels(entry);
+    let shown = shown(select, meaning, &labels);
+    Some(Picked { slot, id: entry.id, labels, shown, place: 0 })
 }
 
 /// The labels of a series as PromQL sees it, where that is all that changes when it is presented.
