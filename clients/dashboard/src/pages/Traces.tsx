@@ -29,7 +29,7 @@ function Nothing({ given }: { given: Wishes }): JSX.Element {
   );
 }
 
-function Dots({ traces }: { traces: Page['traces'] }): JSX.Element {
+function Dots({ traces, isCut }: { traces: Page['traces']; isCut: boolean }): JSX.Element {
   const told = useSignal('');
   const isTable = param('view') === 'table';
   const toggle = (): void => set({ view: isTable ? null : 'table' }, true);
@@ -39,7 +39,7 @@ function Dots({ traces }: { traces: Page['traces'] }): JSX.Element {
   return (
     <Panel title="Durations" note={told.value || 'click to open, drag to narrow the time; diamonds failed'} wide onKeyDown={key}
       actions={<button type="button" class="quiet" aria-pressed={isTable} onClick={toggle}>Table</button>}>
-      {isTable ? <ScatterTable traces={traces} /> : <Scatter traces={traces} onTell={(text) => (told.value = text)} />}
+      {isTable ? <ScatterTable traces={traces} /> : <Scatter traces={traces} isCut={isCut} onTell={(text) => (told.value = text)} />}
       <p class="sr" aria-live="polite">{told.value}</p>
     </Panel>
   );
@@ -76,7 +76,7 @@ export function TracesPage(): JSX.Element {
       {data && !error && traces.length === 0 && <Panel title="Traces" wide busy={loading}><Nothing given={given} /></Panel>}
       {traces.length > 0 && !error && (
         <>
-          <Dots traces={traces} />
+          <Dots traces={traces} isCut={Boolean(next) && given.order !== 'slowest'} />
           <Panel title={given.order === 'slowest' ? 'Slowest traces' : 'Newest traces'} note={`${traces.length}${next ? ' and more' : ''}`} wide busy={loading}>
             <TraceTable traces={traces} />
             {failed.value && <Problem error={new ApiError(0, failed.value)} />}

@@ -17,24 +17,33 @@ export function spoken(trace: Found): string {
   return `${titleOf(trace)} · ${show(trace.durationMs, 'ms')} · ${atClock(Date.parse(trace.startedAt))} · ${trace.spanCount} spans${failed}`;
 }
 
-/** Newer traces than the range was asked for widen it. */
-function spanOf(traces: Found[]): { from: number; to: number } {
-  const { from, to } = range.value;
-  return { from, to: traces.reduce((last, trace) => Math.max(last, Date.parse(trace.startedAt)), to) };
+interface Props {
+  traces: Found[];
+  /** Only the newest are here: what lies before them is not empty, but unknown. */
+  isCut: boolean;
+  onTell: (text: string) => void;
 }
 
-export function Scatter({ traces, onTell }: { traces: Found[]; onTell: (text: string) => void }): JSX.Element {
+/** Newer traces than the range was asked for widen it; unknown time is not shown. */
+function spanOf({ traces, isCut }: Pick<Props, 'traces' | 'isCut'>): { from: number; to: number } {
+  const { from, to } = range.value;
+  const times = traces.map(({ startedAt }) => Date.parse(startedAt));
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  return isCut && last > first ? { from: first, to: last } : { from, to: Math.max(to, last) };
+}
+
+export function Scatter({ traces, isCut, onTell }: Props): JSX.Element {
   const canvas = useRef<HTMLCanvasElement>(null);
   const all = useRef<Dot[]>([]);
   const began = useRef<number | null>(null);
-  const given = useSignal(traces);
-  given.value = traces;
+  const given = useSignal({ traces, isCut });
+  if (given.peek().traces !== traces || given.peek().isCut !== isCut) given.value = { traces, isCut };
   const [width, chosen, dragged] = [useSignal(0), useSignal<Found | null>(null), useSignal<[number, number] | null>(null)];
   useSignalEffect(() => {
     void colours.value;
     if (!canvas.current || width.value === 0) return;
-    const scale = scaleOf(given.value, spanOf(given.value), width.value);
-    all.current = dots(given.value, scale);
+    const scale = scaleOf(given.value.traces, spanOf(given.value), width.value);
+    all.current = dots(given.value.traces, scale);
     draw(canvas.current, all.current, scale, chosen.value);
   });
   useEffect(() => {
@@ -70,7 +79,7 @@ export function Scatter({ traces, onTell }: { traces: Found[]; onTell: (text: st
     dragged.value = null;
     if (from === null) return;
     if (box) {
-      const span = spanOf(traces);
+      const span = spanOf({ traces, isCut });
       const at = (px: number): number => span.from + ((px - LEFT) / (width.value - LEFT - 6)) * (span.to - span.from);
       zoomTo(at(Math.max(box[0], LEFT)), at(box[1]));
       return;

@@ -2,7 +2,7 @@
 import { show } from '../../data/format.ts';
 import { colour } from '../../data/prefs.ts';
 import { type Range, stepOf } from '../../data/range.ts';
-import { atShort } from '../../data/time.ts';
+import { atClock, atShort } from '../../data/time.ts';
 import type { Found } from '../../data/traces.ts';
 
 export const HEIGHT = 190;
@@ -65,9 +65,9 @@ function drawScale(context: CanvasRenderingContext2D, { width, span, least, most
   }
   context.textAlign = 'center';
   const across = (span.to - span.from) / Math.max(Math.floor((width - LEFT) / 90), 1);
-  const between = Math.max(stepOf({ from: 0, to: across }, 1), 60_000);
+  const between = across < 10_000 ? Math.max(Math.ceil(across / 1000), 1) * 1000 : stepOf({ from: 0, to: across }, 1);
   for (let at = Math.ceil(span.from / between) * between; at < span.to; at += between) {
-    const text = between >= 86_400_000 ? atShort(at).split(', ')[0] : atShort(at).split(', ').at(-1);
+    const text = between < 60_000 ? atClock(at) : atShort(at).split(', ').at(between >= 86_400_000 ? 0 : -1);
     const x = LEFT + ((at - span.from) / (span.to - span.from)) * (width - LEFT - 6);
     if (x > LEFT + 14 && x < width - 14) context.fillText(text ?? '', x, HEIGHT - 6);
   }
