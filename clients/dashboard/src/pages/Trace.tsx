@@ -76,7 +76,7 @@ function Whole({ tree }: { tree: Tree }): JSX.Element {
       <div class={`trace${open >= 0 ? ' with-span' : ''}`}>
         <Panel title="Spans" actions={<Controls isZoomed={param('zoom') !== ''} onWhole={() => show(null)} onAll={all} />}>
           <Waits tree={tree} path={path} />
-          <Minimap tree={tree} rows={rows} window={seen} sight={sight.value} onWindow={show} />
+          <Minimap tree={tree} rows={rows} window={seen} sight={sight} onWindow={show} />
           {rows.length === 0 ? <Empty>Every span is shorter than that.</Empty> : (
             <Waterfall tree={tree} path={path} rows={rows} folded={folded} window={seen} open={open} onZoom={zoom} onSight={(from, to) => (sight.value = [from, to])}
               onFold={() => (version.value += 1)} onOpen={(p) => set({ span: idOf(tree, p) }, open >= 0)} />

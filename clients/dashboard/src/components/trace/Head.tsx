@@ -1,5 +1,6 @@
 // What a trace is, in a line; where its time went.
 import type { JSX } from 'preact';
+import { useMemo } from 'preact/hooks';
 import { byService, type Path } from '../../data/critical.ts';
 import { count, show } from '../../data/format.ts';
 import { atFull } from '../../data/time.ts';
@@ -34,7 +35,7 @@ export function Head({ tree }: { tree: Tree }): JSX.Element {
 
 /** Services with their colours, the one that was waited for longest first. */
 export function Waits({ tree, path }: { tree: Tree; path: Path }): JSX.Element {
-  const sums = byService(tree, path);
+  const sums = useMemo(() => byService(tree, path), [tree, path]);
   const all = sums.reduce((sum, { time }) => sum + time, 0) || 1;
   return (
     <ul class="legend waits" aria-label="Time on the critical path by service">

@@ -1,5 +1,5 @@
 // The whole trace at a glance: a drag chooses the time that the waterfall shows.
-import { useSignal, useSignalEffect } from '@preact/signals';
+import { type ReadonlySignal, useSignal, useSignalEffect } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { show } from '../../data/format.ts';
@@ -14,8 +14,14 @@ interface Props {
   tree: Tree;
   rows: Uint32Array;
   window: Window;
-  sight: [number, number];
+  /** Rows in sight, as shares of all. */
+  sight: ReadonlySignal<[number, number]>;
   onWindow: (window: Window | null) => void;
+}
+
+function Sight({ sight }: Pick<Props, 'sight'>): JSX.Element | null {
+  const [from, to] = sight.value;
+  return to - from < 0.98 ? <i class="sight" style={{ top: `${from * 100}%`, height: `${Math.max((to - from) * 100, 2)}%` }} /> : null;
 }
 
 export function Minimap({ tree, rows, window: seen, sight, onWindow }: Props): JSX.Element {
@@ -58,7 +64,7 @@ export function Minimap({ tree, rows, window: seen, sight, onWindow }: Props): J
     }} onPointerMove={move} onPointerUp={end} onPointerCancel={end} onDblClick={() => onWindow(null)}>
       <canvas ref={canvas} role="img" style={{ height: `${HEIGHT}px` }} aria-label={`The whole trace, ${show(tree.total / 1e9, 's')}; shown from ${show(seen.from / 1e9, 's')} to ${show(seen.to / 1e9, 's')}.`} />
       {!isWhole && <><i class="shade" style={{ left: 0, width: `${from * 100}%` }} /><i class="shade" style={{ left: `${to * 100}%`, right: 0 }} /></>}
-      {sight[1] - sight[0] < 0.98 && <i class="sight" style={{ top: `${sight[0] * 100}%`, height: `${Math.max((sight[1] - sight[0]) * 100, 2)}%` }} />}
+      <Sight sight={sight} />
     </div>
   );
 }

@@ -32,6 +32,7 @@ export function Waterfall(props: Props): JSX.Element {
   const [top, height, active] = [useSignal(0), useSignal(600), useSignal(Math.max(open, 0))];
   const current = rowAt(rows, active.value);
   const latest = useRef(rows);
+  const drawn = useRef<{ deps: unknown[]; rows: Map<string, JSX.Element> }>({ deps: [], rows: new Map() });
   latest.current = rows;
 
   useEffect(() => {
@@ -105,10 +106,19 @@ export function Waterfall(props: Props): JSX.Element {
   const first = Math.max(Math.floor(top.value / ROW) - BEYOND, 0);
   const last = Math.min(Math.ceil((top.value + height.value) / ROW) + BEYOND, rows.length);
   const step = box.current && box.current.clientWidth < 600 ? 7 : 12;
+  // A row that only moved is not drawn anew.
+  const deps = [rows, seen.from, seen.to, open, step];
+  if (deps.some((dep, n) => dep !== drawn.current.deps[n])) drawn.current = { deps, rows: new Map() };
+  const known = drawn.current.rows;
+  drawn.current.rows = new Map();
   const shown: JSX.Element[] = [];
   const draw = (row: number, key: string | number): void => {
     const p = rows[row]!;
-    shown.push(<SpanRow key={key} tree={tree} path={path} p={p} top={row * ROW} window={seen} isFolded={folded[p] === 1} isActive={row === current} isOpen={p === open} step={step} />);
+    const isActive = row === current;
+    const name = `${key}|${row}|${isActive}`;
+    const one = known.get(name) ?? <SpanRow key={key} tree={tree} path={path} p={p} top={row * ROW} window={seen} isFolded={folded[p] === 1} isActive={isActive} isOpen={p === open} step={step} />;
+    drawn.current.rows.set(name, one);
+    shown.push(one);
   };
   for (let row = first; row < last; row += 1) draw(row, row % 512);
   // The tree's active one is always there, seen or not.
