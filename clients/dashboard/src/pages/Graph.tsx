@@ -47,7 +47,7 @@ function Shown({ graph }: { graph: Graph }): JSX.Element {
     const isField = (event.target as Element).matches('select');
     if (event.key === 'v' && !isField && !event.ctrlKey && !event.metaKey) toggle();
   };
-  const note = told.value || (nodes.length > DRAWN_MAX ? `${nodes.length} nodes are too many to draw; choose one` : 'thicker is more, red fails; a line leads to its traces');
+  const note = told.value || (nodes.length > DRAWN_MAX ? `${nodes.length} nodes are too many to draw; choose one` : isTable ? '' : 'thicker is more, red fails; a line leads to its traces');
   return (
     <Panel title="Calls" note={note} wide onKeyDown={key} actions={
       <>
