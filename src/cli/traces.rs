@@ -42,6 +42,9 @@ struct ListArgs {
     /// A service in the trace
     #[arg(long)]
     service: Option<String>,
+    /// Another service in it, as two that call each other are
+    #[arg(long)]
+    with: Option<String>,
     /// An operation in it
     #[arg(long)]
     operation: Option<String>,
@@ -77,6 +80,7 @@ impl ListArgs {
         let error = self.error.map(|error| error.to_string());
         for (name, value) in [
             ("service", self.service.as_ref()),
+            ("with", self.with.as_ref()),
             ("operation", self.operation.as_ref()),
             ("minDuration", self.min_duration.as_ref()),
             ("maxDuration", self.max_duration.as_ref()),

@@ -43,7 +43,7 @@ struct NodeView {
 struct EdgeView {
     client: String,
     server: String,
-    /// `rpc`, `database`, `cache`, `external`, `publish` or `receive`.
+    /// `request`, `messaging`, `database`, `cache`, `external`, `publish` or `receive`.
     connection: String,
     requests: f64,
     rate_per_second: f64,

@@ -60,6 +60,7 @@ fn read(request: proto::SearchTracesRequest, now_ns: i64) -> Result<Search, Stat
     let to = nanos("to", request.to)?.unwrap_or(now_ns);
     Ok(Search {
         service: given(request.service),
+        with: given(request.with),
         operation: given(request.operation),
         least_ns: duration_ns("min_duration", request.min_duration)?,
         most_ns: duration_ns("max_duration", request.max_duration)?,

@@ -94,6 +94,8 @@ pub struct Page {
 pub struct Search {
     /// A service in the trace.
     pub service: Option<String>,
+    /// Another service in it, as two that call each other are.
+    pub with: Option<String>,
     /// An operation in it, of that service if one is given.
     pub operation: Option<String>,
     /// Least duration in nanoseconds.
@@ -183,12 +185,13 @@ impl Search {
         if self.span_ns.0 > self.span_ns.1 {
             return Err(TraceError::Invalid { field: "to", what: "must not be before from".to_owned() });
         }
-        let terms = match (&self.service, &self.operation) {
+        let mut terms = match (&self.service, &self.operation) {
             (Some(service), Some(operation)) => vec![operation_term(service, operation)],
             (Some(service), None) => vec![service_term(service)],
             (None, Some(operation)) => vec![any_operation_term(operation)],
             (None, None) => Vec::new(),
         };
+        terms.extend(self.with.as_deref().map(service_term));
         Ok(TraceFilter {
             terms,
             least_ns: self.least_ns,

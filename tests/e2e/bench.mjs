@@ -1,11 +1,13 @@
 // What the dashboard costs and how late it is, in a real browser on a real server with windows of one second.
-// node bench.mjs [redraw] [ticks] [late] [grows]; all by default.
+// node bench.mjs [redraw] [ticks] [late] [waterfall] [grows]; all by default.
 import { launch, open, settle } from './support/browser.mjs';
 import { Server, until } from './support/server.mjs';
+import { huge } from './support/traces.mjs';
 
 /** As many ticks as thirty minutes have with windows of ten seconds. */
 const HEAP_SECONDS = 180;
 const SAMPLES = 60;
+const SPANS = 100_000;
 const results = [];
 
 /** One line of the table; without a limit it is only told. */
@@ -36,7 +38,12 @@ async function counting(page) {
     for (let turn = 0; turn < 3; turn += 1) await cdp.send('HeapProfiler.collectGarbage');
     return (await read()).JSHeapUsedSize;
   };
-  return { read, collect };
+  /** With what typed arrays and the document hold outside of the script's heap. */
+  const held = async () => {
+    const { usedSize, backingStorageSize = 0, embedderHeapUsedSize = 0 } = await cdp.send('Runtime.getHeapUsage');
+    return usedSize + backingStorageSize + embedderHeapUsedSize;
+  };
+  return { read, collect, held };
 }
 
 /** A chart of 100 000 points, drawn anew by a change of width. */
@@ -120,6 +127,52 @@ async function late(browser, server) {
   await context.close();
 }
 
+/** A trace of a hundred thousand spans: opened, held, scrolled. */
+async function waterfall(browser, server) {
+  const id = await huge(Date.now() - 20_000, SPANS).send(server);
+  const path = `${server.http}/api/traces/${id}`;
+  const isWhole = async () => (await (await fetch(`${server.http}/api/traces?service=batch`)).json()).traces.some(({ traceId, spanCount }) => traceId === id && spanCount === SPANS);
+  await until('the trace is kept', isWhole, 120_000);
+  const asked = Date.now();
+  const { length } = await (await fetch(path)).text();
+  report(`API: ${SPANS} spans in ${(length / 2 ** 20).toFixed(1)} MiB of JSON`, Date.now() - asked, 'ms');
+  const { page, context } = await open(browser, server);
+  await page.goto(`${server.http}/traces`);
+  await settle(page);
+  const { read, collect, held } = await counting(page);
+  const began = Date.now();
+  // As a link of the list does it: the page is there, the trace is not.
+  await page.evaluate((to) => {
+    const link = document.createElement('a');
+    link.href = to;
+    document.querySelector('main').append(link);
+    link.click();
+  }, `/traces/${id}`);
+  await page.locator('.span').first().waitFor();
+  report(`${SPANS} spans on screen`, Date.now() - began, 'ms', 2000);
+  await settle(page);
+  report('heap with typed arrays and document, garbage and all', (await held()) / 2 ** 20, 'MiB', 150);
+  await collect();
+  report('without garbage', (await held()) / 2 ** 20, 'MiB');
+  const start = await read();
+  const frames = await page.evaluate(async () => {
+    const host = document.querySelector('.spans');
+    const times = [];
+    for (let n = 0; n < 300; n += 1) {
+      host.scrollTop += n % 3 ? 130 : 2600;
+      const at = performance.now();
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+      times.push(performance.now() - at);
+    }
+    return times;
+  });
+  report(`a scrolled frame, p95 of ${frames.length}`, quantile(frames.slice(5), 0.95), 'ms');
+  const end = await read();
+  report('main thread for a scrolled frame', ((end.TaskDuration - start.TaskDuration) * 1000) / frames.length, 'ms', 16);
+  report('script of that', ((end.ScriptDuration - start.ScriptDuration) * 1000) / frames.length, 'ms');
+  await context.close();
+}
+
 /** A page left open. */
 async function grows(browser, server) {
   const { page, context } = await open(browser, server);
@@ -135,13 +188,13 @@ async function grows(browser, server) {
   await context.close();
 }
 
-const server = await Server.start({ FASTBREAK_WINDOW: '1s' });
+const server = await Server.start({ FASTBREAK_WINDOW: '1s', FASTBREAK_TRACE_WAIT: '1s' });
 const closeShop = server.demo(20);
 const browser = await launch();
 try {
   await until('the shop is open', async () => (await (await fetch(`${server.http}/api/services`)).json()).services.length > 4, 60_000);
   const wanted = process.argv.slice(2);
-  const benches = [redraw, ticks, late, grows].filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  const benches = [redraw, ticks, late, waterfall, grows].filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   for (const bench of benches) await bench(browser, server);
 } finally {
   await browser.close();

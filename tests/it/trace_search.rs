@@ -48,6 +48,8 @@ async fn traces_are_found_by_what_they_are() {
     };
     for (query, mut numbers) in [
         ("service=front", Box::new(1..=60u64) as Box<dyn Iterator<Item = u64>>),
+        ("service=front&with=stock&error=true", Box::new((6..=60).step_by(6))),
+        ("service=front&with=nobody", Box::new(0..0u64)),
         ("service=stock&operation=reserve", Box::new((2..=60).step_by(2))),
         ("operation=release", Box::new((1..=60).step_by(2))),
         ("service=front&operation=reserve", Box::new(0..0u64)),
@@ -96,6 +98,7 @@ async fn grpc_and_the_command_line_tell_the_same() {
     };
     let request = SearchTracesRequest {
         service: "stock".to_owned(),
+        with: "front".to_owned(),
         attributes: [("user.id".to_owned(), "user-7".to_owned())].into(),
         order: 2,
         ..SearchTracesRequest::default()
@@ -119,7 +122,7 @@ async fn grpc_and_the_command_line_tell_the_same() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let list = told(&["list", "--service", "stock", "--error", "--slowest", "--limit", "2"]);
+    let list = told(&["list", "--service", "stock", "--with", "front", "--error", "--slowest", "--limit", "2"]);
     let lines: Vec<&str> = list.lines().collect();
     assert_eq!(lines.len(), 2, "{list}");
     assert!(lines[0].starts_with(&trace_id(60)) && lines[0].contains("2 spans 1 failed"), "{list}");

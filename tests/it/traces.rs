@@ -116,7 +116,7 @@ async fn a_span_is_given_back_as_it_came() {
         (&format!("{path}/spans/1"), 400, "span must be 16 hexadecimal digits"),
         (&format!("{path}/spans/00000000000000ff"), 404, "has no span 00000000000000ff"),
         ("/api/traces?limit=0", 400, "limit must be from 1 to 1000"),
-        ("/api/traces?colour=red", 400, "\"colour\" is not one of service, operation"),
+        ("/api/traces?colour=red", 400, "\"colour\" is not one of service, with, operation"),
     ] {
         let (got, body) = of(&server, path).await;
         assert_eq!(got, status, "{path}: {body}");

@@ -1,6 +1,7 @@
 // Which page an address means.
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { lazy } from './components/Lazy.tsx';
 import { Shell } from './components/Shell.tsx';
 import { segments } from './data/url.ts';
 import { AlertPage } from './pages/Alert.tsx';
@@ -17,6 +18,10 @@ import { ServicesPage } from './pages/Services.tsx';
 import { SilencesPage } from './pages/Silences.tsx';
 import { StartPage } from './pages/Start.tsx';
 import { SystemPage } from './pages/System.tsx';
+
+const TracesPage = lazy(async () => (await import('./pages/tracing.ts')).TracesPage);
+const GraphPage = lazy(async () => (await import('./pages/tracing.ts')).GraphPage);
+const TracePage = lazy(async () => (await import('./pages/tracing.ts')).TracePage);
 
 interface View {
   title: string;
@@ -37,6 +42,8 @@ function view(parts: string[]): View {
   const simple: Record<string, View> = {
     start: { title: 'Send data', page: <StartPage /> },
     services: { title: 'Services', page: <ServicesPage /> },
+    traces: { title: 'Traces', page: <TracesPage /> },
+    graph: { title: 'Service graph', page: <GraphPage /> },
     explore: { title: 'Explore', page: <ExplorePage /> },
     silences: { title: 'Silences', page: <SilencesPage /> },
     receivers: { title: 'Receivers', page: <ReceiversPage /> },
@@ -46,6 +53,7 @@ function view(parts: string[]): View {
   if (first === undefined) found = { title: 'Overview', page: <HomePage /> };
   else if (first === 'alerts') found = alerting(rest);
   else if (first === 'services' && rest[0] && rest.length === 1) found = { title: rest[0], page: <ServicePage name={rest[0]} key={rest[0]} /> };
+  else if (first === 'traces' && rest[0] && rest.length === 1) found = { title: 'Trace', page: <TracePage id={rest[0]} key={rest[0]} /> };
   else if (rest.length === 0) found = simple[first];
   return found ?? { title: 'Not found', page: <NotFoundPage /> };
 }

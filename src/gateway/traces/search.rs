@@ -24,6 +24,7 @@ const ATTRIBUTES_MAX: usize = 8;
 /// Parameters that are taken.
 const PARAMETERS: &[&str] = &[
     "service",
+    "with",
     "operation",
     "minDuration",
     "maxDuration",
@@ -84,6 +85,7 @@ fn read(query: &str, now_ns: i64) -> Result<Search, Problem> {
         let text = &*text;
         match &*name {
             "service" => search.service = Some(text.to_owned()),
+            "with" => search.with = Some(text.to_owned()),
             "operation" => search.operation = Some(text.to_owned()),
             "minDuration" => search.least_ns = Some(duration("minDuration", text)?),
             "maxDuration" => search.most_ns = Some(duration("maxDuration", text)?),
@@ -147,6 +149,7 @@ struct TracesView {
     tag = "traces",
     params(
         ("service" = Option<String>, Query, description = "a service with a span in it"),
+        ("with" = Option<String>, Query, description = "another service with a span in it"),
         ("operation" = Option<String>, Query, description = "an operation with a span in it"),
         ("minDuration" = Option<String>, Query, description = "such as 250ms"),
         ("maxDuration" = Option<String>, Query, description = "such as 2s"),

@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
 import { alerts, hook } from '../support/alerts.mjs';
 import { Server, until } from '../support/server.mjs';
+import { payments } from '../support/traces.mjs';
 
 const PAGES = [
   ['overview', '/', 'Overview'],
@@ -13,6 +14,14 @@ const PAGES = [
   ['service-ai', '/services/recommender?compare=1', 'recommender'],
   ['explore', '/explore?metric=http.server.request.duration&by=http_route', 'Explore'],
   ['explore-empty', '/explore', 'Explore'],
+  ['service-compare', '/services/web?box=BOX', 'web'],
+  ['traces', '/traces', 'Traces'],
+  ['traces-table', '/traces?error=true&order=slowest&view=table', 'Traces'],
+  ['traces-none', '/traces?service=nobody&attribute=a%3Db', 'Traces'],
+  ['trace', '/traces/TRACE', 'Trace'],
+  ['trace-path', '/traces/TRACE?path=1&hide=1&zoom=0.1-0.9', 'Trace'],
+  ['graph', '/graph', 'Service graph'],
+  ['graph-table', '/graph?view=table&around=storefront', 'Service graph'],
   ['alerts', '/alerts', 'Alerts'],
   ['alert', '/alerts/ID', 'Alert'],
   ['history', '/alerts/history', 'Alert history'],
@@ -33,10 +42,11 @@ let browser;
 let closeShop;
 let receiver;
 let alert;
+let trace;
 
 before(async () => {
   receiver = await hook();
-  server = await Server.start(receiver.environment);
+  server = await Server.start({ ...receiver.environment, FASTBREAK_TRACE_WAIT: '1s', FASTBREAK_TRACE_SAMPLES: '1000' });
   closeShop = server.demo();
   browser = await launch();
   const seen = async (query) => {
@@ -45,6 +55,7 @@ before(async () => {
   };
   await until('the shop is open', () => seen('histogram_quantile(0.95, sum(rate(gen_ai_client_operation_duration_seconds[1m])))'), 60_000);
   alert = await alerts(server, receiver);
+  trace = (await payments(server, 60)).error;
   await until('there is a minute to see', async () => (await seen('sum(http_server_active_requests offset 40s)')), 90_000);
 });
 
@@ -62,7 +73,8 @@ for (const size of ['wide', 'phone']) {
       for (const [name, path, title] of PAGES) {
         await t.test(name, async () => {
           const range = `${path.includes('?') ? '&' : '?'}from=now-5m`;
-          await page.goto(server.http + path.replace('ID', alert) + range);
+          const box = `${Date.now() - 300_000},${Date.now()},0.5,2.5`;
+          await page.goto(server.http + path.replace('ID', alert).replace('TRACE', trace).replace('BOX', box) + range);
           await settle(page);
           assert.equal(await page.locator('h1').textContent(), title);
           await shoot(page, `${name}-${size}-${theme}`);

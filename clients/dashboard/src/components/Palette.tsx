@@ -1,4 +1,4 @@
-// Goes anywhere by name: pages, services, metrics, rules.
+// Goes anywhere by name: pages, services, metrics, rules, and traces by their id.
 import { useComputed, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
@@ -16,6 +16,7 @@ interface Target {
 }
 
 const SHOWN = 12;
+const TRACE_ID = /^[0-9a-f]{32}$/;
 
 async function targets(): Promise<Target[]> {
   const pages = PLACES.map((place): Target => ({ name: place.title, kind: 'page', to: place.to }));
@@ -51,6 +52,7 @@ function Inside({ onClose }: { onClose: () => void }): JSX.Element {
   const input = useRef<HTMLInputElement>(null);
   const shown = useComputed(() => {
     const text = wanted.value.trim().toLowerCase();
+    if (TRACE_ID.test(text)) return [{ name: text, kind: 'trace', to: `/traces/${text}` }];
     if (!text) return all.value.slice(0, SHOWN);
     const scored = all.value.map((target) => ({ target, score: match(target.name, text) }));
     return scored.filter(({ score }) => score > 0).sort((a, b) => b.score - a.score).slice(0, SHOWN).map(({ target }) => target);
@@ -78,7 +80,7 @@ function Inside({ onClose }: { onClose: () => void }): JSX.Element {
   return (
     <>
       <input ref={input} type="text" role="combobox" aria-expanded="true" aria-controls="targets" aria-label="Search pages, services, metrics and rules"
-        aria-activedescendant={`target-${chosen.value}`} placeholder="Page, service, metric, rule…" spellcheck={false} value={wanted.value} onKeyDown={onKey}
+        aria-activedescendant={`target-${chosen.value}`} placeholder="Page, service, metric, rule, trace id…" spellcheck={false} value={wanted.value} onKeyDown={onKey}
         onInput={(event) => {
           wanted.value = event.currentTarget.value;
           chosen.value = 0;

@@ -20,6 +20,9 @@ export const SHORTCUTS: [string, string][] = [
   ['j, k', 'next, previous row'],
   ['v', 'chart as a table'],
   ['← →', 'move the cursor of a chart'],
+  ['↑ ↓ ← →', 'walk and fold a trace'],
+  ['e', 'next failed span of a trace'],
+  ['+, −, 0', 'zoom a trace, see all of it'],
   ['d', 'dark, light, system'],
 ];
 

@@ -19,6 +19,8 @@ export const GROUPS: Group[] = [
     places: [
       { title: 'Overview', to: '/', key: 'o', icon: 'M2 9h3l2-5 3 9 2-6h2' },
       { title: 'Services', to: '/services', key: 's', icon: 'M2 3h12v4H2zM2 9h12v4H2zM5 5h.01M5 11h.01' },
+      { title: 'Traces', to: '/traces', key: 't', icon: 'M2 3h9M4 6.5h6M6 10h8M8 13.5h4' },
+      { title: 'Service graph', to: '/graph', key: 'n', icon: 'M2 6h4v4H2zM10 2h4v4h-4zM10 10h4v4h-4zM6 7.5l4-3M6 8.5l4 3' },
       { title: 'Explore', to: '/explore', key: 'm', icon: 'M2 2v12h12M5 10l3-4 2 2 3-4' },
     ],
   },

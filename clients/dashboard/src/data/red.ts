@@ -52,6 +52,22 @@ export function buckets(service: string, step: number): string {
   return `sum by (le)(increase({__name__="${HTTP}_bucket"${of}}[${Math.max(step / 1000, 20)}s]))`;
 }
 
+/** Bounds of a heatmap of spans, whose histograms have none of their own. */
+const BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** The same from server spans. */
+export function spanBuckets(service: string, step: number): string {
+  const all = `sum(increase({${SPAN}${matchers({ service_name: service })}}[${Math.max(step / 1000, 20)}s]))`;
+  const below = (bound: number | '+Inf'): string => `label_replace(histogram_count(${all})${bound === '+Inf' ? '' : ` * histogram_fraction(0, ${bound}, ${all})`}, "le", "${bound}", "", "")`;
+  return [...BOUNDS, '+Inf' as const].map(below).join(' or ');
+}
+
+/** Series whose exemplars are requests of a service. */
+export function requestSeries(service: string): string[] {
+  const of = matchers({ service_name: service });
+  return [`{__name__="${HTTP}"${of}}`, `{${SPAN}${of}}`];
+}
+
 /** One service's part of any metric. */
 export function ofService(metric: string, service: string, extra = ''): string {
   return `{__name__=${quoted(metric)}, service_name=${quoted(service)}${extra ? `, ${extra}` : ''}}`;

@@ -1000,7 +1000,7 @@ export interface components {
         /** @description Calls of one by another. */
         EdgeView: {
             client: string;
-            /** @description `rpc`, `database`, `cache`, `external`, `publish` or `receive`. */
+            /** @description `request`, `messaging`, `database`, `cache`, `external`, `publish` or `receive`. */
             connection: string;
             /**
              * Format: double
@@ -4292,6 +4292,8 @@ export interface operations {
             query?: {
                 /** @description a service with a span in it */
                 service?: string;
+                /** @description another service with a span in it */
+                with?: string;
                 /** @description an operation with a span in it */
                 operation?: string;
                 /** @description such as 250ms */

@@ -14,9 +14,11 @@ import { show } from '../data/format.ts';
 import { person } from '../data/prefs.ts';
 import { now } from '../data/range.ts';
 import type { Lines } from '../data/series.ts';
-import { atFull, span } from '../data/time.ts';
+import { absolute, atFull, span } from '../data/time.ts';
 import { href } from '../data/url.ts';
 import { useGet } from '../data/use.ts';
+
+const BEFORE_MS = 300_000;
 
 function AlertChart({ alert }: { alert: AlertDetail }): JSX.Element {
   const chart = alert.chart;
@@ -93,6 +95,14 @@ function Transitions({ alert }: { alert: AlertDetail }): JSX.Element {
   );
 }
 
+/** Traces of the alert's service from a little before it fired until it ended. */
+function tracesOf(alert: AlertDetail): string {
+  const from = Date.parse(alert.startsAt ?? alert.pendingSince ?? '') || Date.now();
+  const service = alert.labels['service_name'];
+  const query = new URLSearchParams({ ...(service ? { service } : {}), from: absolute(from - BEFORE_MS), to: alert.endsAt ? absolute(Date.parse(alert.endsAt)) : 'now' });
+  return `/traces?${query}`;
+}
+
 function facts(alert: AlertDetail): [string, string][] {
   const time = (text: string | null): string => (text ? atFull(Date.parse(text)) : '–');
   const end = alert.endsAt ? Date.parse(alert.endsAt) : now.value;
@@ -120,6 +130,7 @@ export function AlertPage({ id }: { id: string }): JSX.Element {
         <Severity severity={alert.severity} state={alert.state} />
         <h2>{alert.ruleName}</h2>
         <span class="muted">{labelsOf(alert.labels)}</span>
+        <a class="button quiet" href={href(tracesOf(alert))}>Traces</a>
         <a class="button quiet" href={href(`/alerts/rules/${encodeURIComponent(alert.ruleId)}`)}>Rule</a>
       </header>
       {alert.suppressed.map((one) => <p class="note-line" key={one.id}>Not told to anybody: {one.kind}, {one.reason}</p>)}

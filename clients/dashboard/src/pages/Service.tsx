@@ -2,16 +2,23 @@
 import { useComputed } from '@preact/signals';
 import type { ComponentChildren, JSX } from 'preact';
 import { Missed, missing, SECTIONS } from './service-sections.tsx';
+import { lazy } from '../components/Lazy.tsx';
 import { RouteTable } from '../components/RouteTable.tsx';
 import { Panel } from '../components/Panel.tsx';
 import { Tile } from '../components/Tile.tsx';
 import { Chart } from '../components/chart/Chart.tsx';
 import { Heatmap } from '../components/chart/Heatmap.tsx';
+import { boxOf, boxText } from '../data/compare.ts';
+import { exemplars } from '../data/exemplars.ts';
 import { queryNow, quoted } from '../data/query.ts';
 import { range } from '../data/range.ts';
-import { buckets, errorShare, quantile, rateByStatus, requestRate } from '../data/red.ts';
+import { buckets, errorShare, quantile, rateByStatus, requestRate, requestSeries, spanBuckets } from '../data/red.ts';
 import { ago } from '../data/time.ts';
+import { param, set } from '../data/url.ts';
 import { useAgain, useLoad } from '../data/use.ts';
+
+const Compare = lazy(async () => (await import('./tracing.ts')).Compare);
+const ServiceTraces = lazy(async () => (await import('./tracing.ts')).ServiceTraces);
 
 /** Red is for errors alone. */
 function statusColour(code: string): string {
@@ -37,10 +44,23 @@ function useMetrics(service: string): ReturnType<typeof useLoad<Set<string>>> {
   return loaded;
 }
 
+function Latency({ name, isHttp }: { name: string; isHttp: boolean }): JSX.Element {
+  const box = boxOf(param('box'));
+  return (
+    <>
+      <Heatmap key={String(isHttp)} title="Durations, all requests" query={(step) => (isHttp ? buckets(name, step) : spanBuckets(name, step))} box={box} onBox={(next) => set({ box: next && boxText(next) })} />
+      {box && <Compare service={name} box={box} onClose={() => set({ box: null })} />}
+    </>
+  );
+}
+
 export function ServicePage({ name }: { name: string }): JSX.Element {
   const metrics = useMetrics(name);
   const known = useComputed(() => metrics.value.data);
   const has = (metric: string): boolean => known.value === null || [...known.value].some((one) => one.startsWith(metric));
+  const traced = useLoad((signal) => exemplars(requestSeries(name), range.peek(), signal), name, () => range.value);
+  useAgain(traced, 20_000);
+  const points = useComputed(() => traced.value.data ?? []);
   const isQuiet = known.value !== null && known.value.size === 0;
   const statuses = [{ query: rateByStatus(name), name: (l: Record<string, string>) => l['http_response_status_code'] ?? 'all' }];
   const quantiles = [
@@ -64,9 +84,10 @@ export function ServicePage({ name }: { name: string }): JSX.Element {
         ) : (
           <Chart title="Requests" unit="1/s" expressions={[{ query: requestRate('', name), name: 'requests' }]} />
         )}
-        <Chart title="Durations" unit="s" expressions={quantiles} />
-        {has('http_server_request_duration') && <Heatmap title="Durations, all requests" query={(step) => buckets(name, step)} />}
+        <Chart title="Durations" unit="s" expressions={quantiles} points={points} note={points.value.length > 0 ? 'diamonds are traces' : ''} />
+        {known.value && <Latency name={name} isHttp={has('http_server_request_duration')} />}
       </div>
+      <ServiceTraces service={name} />
       <Panel title="Routes" wide>
         <RouteTable service={name} />
       </Panel>

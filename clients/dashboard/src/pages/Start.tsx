@@ -104,7 +104,7 @@ function Hints({ system }: { system: Schemas['SystemView'] | null }): JSX.Elemen
     ['The service is called unknown_service', <>Set <code>OTEL_SERVICE_NAME</code>.</>],
   ];
   return (
-    <dl class="facts">
+    <dl class="facts hints">
       {hints.map(([what, why]) => (
         <div key={what}>
           <dt>{what}</dt>

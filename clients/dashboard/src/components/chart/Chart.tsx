@@ -12,12 +12,13 @@ interface Props extends Omit<PlotProps, 'lines'> {
   /** What to do when there is nothing. */
   empty?: ComponentChildren;
   actions?: ComponentChildren;
+  note?: string;
   wide?: boolean;
   /** Colours lines by their name. */
   colourOf?: (name: string) => string;
 }
 
-export function Chart({ expressions, empty, actions, wide, colourOf, ...plot }: Props): JSX.Element {
+export function Chart({ expressions, empty, actions, note: about = '', wide, colourOf, ...plot }: Props): JSX.Element {
   const found = useLines(expressions);
   const coloured = useComputed(() => {
     const { lines, ...rest } = found.value;
@@ -36,7 +37,7 @@ export function Chart({ expressions, empty, actions, wide, colourOf, ...plot }: 
       Table
     </button>
   );
-  const note = total > LINES_MAX ? `top ${LINES_MAX} of ${total}` : '';
+  const note = total > LINES_MAX ? `top ${LINES_MAX} of ${total}` : about;
   return (
     <Panel title={plot.title} note={note} busy={loading && shown.length > 0} wide={wide ?? false} onKeyDown={toggle}
       actions={<>{actions}{shown.length > 0 && button}</>}>

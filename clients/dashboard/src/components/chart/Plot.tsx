@@ -5,12 +5,15 @@ import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { show } from '../../data/format.ts';
 import { colours } from '../../data/prefs.ts';
+import type { Point } from '../../data/exemplars.ts';
 import { isLive, range, zoomOut } from '../../data/range.ts';
 import type { Lines } from '../../data/series.ts';
 import { atFull } from '../../data/time.ts';
 import { align, type Columns, summary } from './align.ts';
 import { Legend } from './Legend.tsx';
+import { go } from '../../data/url.ts';
 import { type Band, type Look, options } from './plot.ts';
+import { pointAt } from './points.ts';
 
 export interface PlotProps {
   lines: ReadonlySignal<Lines>;
@@ -21,6 +24,8 @@ export interface PlotProps {
   top?: number;
   threshold?: ReadonlySignal<number | null>;
   bands?: ReadonlySignal<Band[]>;
+  /** Requests that were traced: a click on one opens its trace. */
+  points?: ReadonlySignal<Point[]>;
   /** Times that are shown, when they are not the page's. */
   span?: { from: number; to: number };
   onReady?: (u: uPlot | null) => void;
@@ -52,7 +57,7 @@ export function Plot(props: PlotProps): JSX.Element {
   useSignalEffect(() => {
     if (!isSeen.value) return;
     const { lines: shown, step } = lines.value;
-    void [colours.value, props.threshold?.value, props.bands?.value];
+    void [colours.value, props.threshold?.value, props.bands?.value, props.points?.value];
     columns.current = align(shown, step);
     const host = box.current;
     if (!host) return;
@@ -71,6 +76,7 @@ export function Plot(props: PlotProps): JSX.Element {
     if (props.top !== undefined) look.top = props.top;
     if (props.threshold) look.threshold = () => props.threshold?.peek() ?? null;
     if (props.bands) look.bands = () => props.bands?.peek() ?? [];
+    if (props.points) look.points = () => props.points?.peek() ?? [];
     const u = new uPlot(options(shown, look, (index) => (cursor.value = index)), columns.current as uPlot.AlignedData, host);
     u.setScale('x', scale);
     plot.current = u;
@@ -115,6 +121,11 @@ export function Plot(props: PlotProps): JSX.Element {
     u.setCursor({ left: event.clientX - over.left, top: event.clientY - over.top });
   };
 
+  const open = (event: MouseEvent): void => {
+    const near = plot.current && pointAt(plot.current, props.points?.peek() ?? [], event);
+    if (near) go(`/traces/${near.trace}?span=${near.span}`);
+  };
+
   const index = cursor.value;
   const at = index === null ? null : (columns.current[0][index] ?? null);
   const values = lines.value.lines.map((line, n) => {
@@ -125,7 +136,7 @@ export function Plot(props: PlotProps): JSX.Element {
   return (
     <>
       <div class="plot" ref={box} tabIndex={0} role="img" aria-label={spoken(props)} style={{ height: `${height}px` }}
-        onKeyDown={move} onPointerDown={touch} onPointerMove={touch} onDblClick={zoomOut} onBlur={() => (isSpoken.value = false)} />
+        onKeyDown={move} onPointerDown={touch} onPointerMove={touch} onClick={open} onDblClick={zoomOut} onBlur={() => (isSpoken.value = false)} />
       <Legend lines={lines.value.lines} values={values} unit={unit} at={at} />
       <p class="sr" aria-live="polite">{readout}</p>
     </>

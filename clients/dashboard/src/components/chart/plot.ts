@@ -3,7 +3,9 @@ import type uPlot from 'uplot';
 import { show } from '../../data/format.ts';
 import { colour } from '../../data/prefs.ts';
 import { zoomTo } from '../../data/range.ts';
+import type { Point } from '../../data/exemplars.ts';
 import type { Line } from '../../data/series.ts';
+import { drawPoints } from './points.ts';
 
 /** A span of time that is shaded, such as an alert that fired. */
 export interface Band {
@@ -21,6 +23,8 @@ export interface Look {
   top?: number;
   threshold?: () => number | null;
   bands?: () => Band[];
+  /** Requests that were traced. */
+  points?: () => Point[];
 }
 
 /** Steps between ticks of bytes. */
@@ -109,7 +113,7 @@ export function options(lines: Line[], look: Look, onCursor: (index: number | nu
     },
     hooks: {
       drawClear: [(u) => shade(u, look.bands?.() ?? [])],
-      draw: [(u) => rule(u, look.threshold?.() ?? null)],
+      draw: [(u) => rule(u, look.threshold?.() ?? null), (u) => drawPoints(u, look.points?.() ?? [])],
       setCursor: [(u) => onCursor(u.cursor.idx ?? null)],
       setSelect: [
         (u) => {
