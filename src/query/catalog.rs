@@ -13,10 +13,11 @@ use roaring::RoaringBitmap;
 
 use super::QueryError;
 use super::compile::selector;
-use super::engine::{Engine, RETRIES, Snapshot, replaced};
+use super::engine::{Engine, RETRIES, replaced};
 use super::fetch::{Reading, Wanted};
 use super::limits::Budget;
 use super::select::{Meant, Select, told_name, told_names};
+use super::snapshot::Snapshot;
 use crate::model::{Labels, Metric, MetricId, SeriesId, TimeMs, WindowStart, canonical_label_name};
 use crate::rollup::{MetricEntry, load_metrics};
 use crate::storage::Tier;
@@ -206,7 +207,7 @@ impl Engine {
     async fn series_of(&self, select: &Select, budget: &mut Budget) -> Result<Vec<Labels>, QueryError> {
         if self.metrics_of(select).iter().any(|(entry, meant)| meant.splits(&entry.metric)) {
             // Which buckets or quantiles there are is told by the windows alone.
-            let (series, _) = self.fetch(select, self.reading_of(select.span()), budget).await?;
+            let (series, _) = self.fetch(select, (self.reading_of(select.span()), None), budget).await?;
             return Ok(series.into_iter().map(|one| one.labels).collect());
         }
         let (wanted, there) = self.present(select, budget).await?;

@@ -15,15 +15,16 @@ use parking_lot::Mutex;
 use super::QueryError;
 use super::compile::{Increases, Params, Plan};
 use super::counters::QueryMetrics;
-use super::fetch::{Gathered, Reading, Wanted, in_order};
+use super::fetch::{Gathered, Reading, Wanted};
 use super::index::Indexes;
 use super::limits::{Budget, Gate, Limits, Pass};
 use super::remember::{Asked, Remembered};
 use super::select::{Meant, Select};
+use super::snapshot::Shared;
 use super::value::Answer;
 use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
-use crate::rollup::{BlockCache, MetricEntry, Stream, Streams, load_metrics, register_series};
-use crate::storage::{BlockKey, Retention, StreamRow, Tier};
+use crate::rollup::{BlockCache, MetricEntry, Streams, load_metrics, register_series};
+use crate::storage::{Retention, Tier};
 
 /// Times that blocks replaced by compaction in the middle of a query are looked up anew.
 pub(super) const RETRIES: usize = 5;
@@ -50,25 +51,6 @@ pub struct Engine {
 
 /// The series of a selector, and how many in its blocks nobody knows.
 type Found = (Vec<SeriesWindows>, usize);
-
-/// What one database snapshot says: where the blocks are, and the streams with their heads brought up to it.
-pub(super) struct Snapshot {
-    pub(super) keys: Vec<BlockKey>,
-    pub(super) rows: Vec<StreamRow>,
-    pub(super) heads: Vec<Arc<Stream>>,
-}
-
-impl Snapshot {
-    /// Whether the heads, which were read, still had all that is not in the blocks.
-    pub(super) fn held(&self) -> bool {
-        held(&self.rows, &self.heads)
-    }
-}
-
-/// See [`Snapshot::held`].
-pub(super) fn held(rows: &[StreamRow], heads: &[Arc<Stream>]) -> bool {
-    rows.iter().zip(heads).all(|(row, stream)| stream.head.holds(row.cursor_seq))
-}
 
 impl Engine {
     /// Over `streams`, with what `retention` leaves.
@@ -264,11 +246,15 @@ impl Engine {
         (queries, service): (&[&str], Option<&str>),
         pass: &Pass,
     ) -> Result<Vec<Answer>, QueryError> {
+        let shared = self.share(plans).await?;
+        let shared = shared.as_ref();
         let answers = plans.iter().zip(queries).map(|((plan, reading), query)| async move {
             let (mut budget, asked) = (self.budget(), Asked { query, service });
             // Boxed, so that the compiler need not look through it from every handler.
-            let answer: BoxFuture<'_, Result<Answer, QueryError>> =
-                Box::pin(self.evaluate_remembering(&asked, (plan, *reading), pass, &mut budget));
+            let answer: BoxFuture<'_, Result<Answer, QueryError>> = match shared {
+                Some(_) => Box::pin(self.evaluate(plan, (*reading, shared), pass, &mut budget)),
+                None => Box::pin(self.evaluate_remembering(&asked, (plan, *reading), pass, &mut budget)),
+            };
             let answer = answer.await;
             self.metrics.read(&budget);
             answer
@@ -280,7 +266,7 @@ impl Engine {
     pub(super) async fn evaluate(
         &self,
         plan: &Plan,
-        reading: Reading,
+        (reading, shared): (Reading, Option<&Shared>),
         pass: &Pass,
         budget: &mut Budget,
     ) -> Result<Answer, QueryError> {
@@ -293,7 +279,8 @@ impl Engine {
                 continue;
             }
             // Boxed, so that the compiler need not look through it from every handler.
-            let fetched: BoxFuture<'_, Result<Found, QueryError>> = Box::pin(self.fetch(select, reading, budget));
+            let fetched: BoxFuture<'_, Result<Found, QueryError>> =
+                Box::pin(self.fetch(select, (reading, shared), budget));
             let (series, missed) = fetched.await?;
             found.push(series.into());
             unknown += missed;
@@ -314,7 +301,7 @@ impl Engine {
     }
 
     /// The metrics of `select`, with their stored series known; those of other replicas among them.
-    async fn wanted(&self, select: &Select, budget: &mut Budget) -> Result<Wanted, QueryError> {
+    pub(super) async fn wanted(&self, select: &Select, budget: &mut Budget) -> Result<Wanted, QueryError> {
         let mut metrics = self.metrics_of(select);
         if metrics.is_empty() || !select.names_are_equalities() {
             // Perhaps another replica was the first to see it.
@@ -325,35 +312,20 @@ impl Engine {
         Wanted::of((self.streams.registry(), &self.indexes), metrics, select, budget)
     }
 
-    /// What `select` wants, and the block keys and heads over the span of `around` as of one database snapshot. None when
-    /// following the streams made metrics known that were not: look again.
-    pub(super) async fn snapshot(
-        &self,
-        (select, around): (&Select, &Select),
-        reading: Reading,
-        budget: &mut Budget,
-    ) -> Result<Option<(Wanted, Snapshot)>, QueryError> {
-        let before = self.wanted(select, &mut budget.clone()).await?;
-        let (keys, rows) = self.streams.storage().block_keys(&before.ids(), &reading.blocks(around.span())).await?;
-        let heads = self.streams.follow(&rows).await?;
-        let metrics = self.metrics_of(select);
-        if metrics.len() != before.metrics.len() {
-            return Ok(None);
-        }
-        let wanted = Wanted::of((self.streams.registry(), &self.indexes), metrics, select, budget)?;
-        Ok(Some((wanted, Snapshot { keys: in_order(keys), rows, heads })))
-    }
-
     pub(super) async fn fetch(
         &self,
         select: &Select,
-        reading: Reading,
+        (reading, shared): (Reading, Option<&Shared>),
         budget: &mut Budget,
     ) -> Result<Found, QueryError> {
         let mut asked_for = HashSet::new();
-        for _ in 0..RETRIES {
+        for attempt in 0..RETRIES {
             let mut room = budget.clone();
-            let Some((wanted, snapshot)) = self.snapshot((select, select), reading, &mut room).await? else { continue };
+            let found = match shared.filter(|_| attempt == 0) {
+                Some(shared) => shared.of(self, select, reading, &mut room)?,
+                None => self.snapshot((select, select), reading, &mut room).await?,
+            };
+            let Some((wanted, snapshot)) = found else { continue };
             let mut gathered = Gathered::new(self.streams.registry(), &wanted, reading, select);
             let blocks = self
                 .blocks

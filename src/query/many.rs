@@ -22,10 +22,11 @@ use self::standing::identity;
 use super::QueryError;
 use super::compile::{Params, Plan};
 use super::condition::Condition;
-use super::engine::{Engine, RETRIES, held, replaced};
+use super::engine::{Engine, RETRIES, replaced};
 use super::fetch::{Reading, in_order};
 use super::limits::{Alarm, Pass};
 use super::select::Select;
+use super::snapshot::held;
 use super::value::Answer;
 use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
 use crate::rollup::load_metrics;
@@ -128,7 +129,7 @@ impl Engine {
         });
         for (question, told) in questions.iter().zip(&mut told) {
             if let (Ok(Prepared { plan, reading, .. }), None) = (&question.prepared, &told) {
-                let answer = self.evaluate(plan, *reading, pass, &mut self.budget()).await;
+                let answer = self.evaluate(plan, (*reading, None), pass, &mut self.budget()).await;
                 *told = Some(answer.map(Arc::new).map_err(Arc::new));
             }
         }
@@ -155,7 +156,7 @@ impl Engine {
         let params = Params::range((start, end), step, now, self.streams.width());
         let result = match (self.plan_with(params, |params| condition.plan(params)), self.enter().await) {
             (Ok((plan, reading)), Ok(pass)) => {
-                pass.within(self.evaluate(&plan, reading, &pass, &mut self.budget())).await
+                pass.within(self.evaluate(&plan, (reading, None), &pass, &mut self.budget())).await
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
         };

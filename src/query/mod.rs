@@ -32,6 +32,7 @@ mod samples;
 mod script;
 mod select;
 mod shared_parts;
+mod snapshot;
 mod value;
 mod vector_calls;
 

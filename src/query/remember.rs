@@ -13,11 +13,12 @@ use xxhash_rust::xxh3::Xxh3;
 use super::QueryError;
 use super::calls::{Call, Function};
 use super::compile::{Increases, Node, Params, Plan};
-use super::engine::{Engine, held};
+use super::engine::Engine;
 use super::fetch::Reading;
 use super::limits::{Budget, Pass};
 use super::select::Select;
 use super::shared_parts;
+use super::snapshot::held;
 use super::value::{Answer, AnswerValue, Column, Sample};
 use crate::model::{Labels, TimeMs, WindowStart};
 use crate::rollup::load_metrics;
@@ -184,7 +185,7 @@ impl Engine {
                 answered => return answered,
             }
         }
-        self.evaluate(plan, reading, pass, budget).await
+        self.evaluate(plan, (reading, None), pass, budget).await
     }
 
     async fn evaluate_in_parts(
@@ -220,7 +221,7 @@ impl Engine {
             let (Some(first), Some(last)) = (of_run.first(), of_run.last()) else { break };
             let params = Params { start: first.first, end: last.last, ..plan.params };
             let (missing, mut room) = (Plan::parse(asked.query, params, asked.service)?, budget.clone());
-            let answer = match self.evaluate(&missing, reading, pass, &mut room).await {
+            let answer = match self.evaluate(&missing, (reading, None), pass, &mut room).await {
                 Err(QueryError::Limit(_)) if run > 1 => {
                     most = run / 2;
                     continue;
