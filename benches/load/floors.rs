@@ -146,8 +146,7 @@ async fn memory() -> Router {
             let steps = export.sections.iter().map(|s| RowStep::Points(Arc::clone(&s.template), &s.points));
             head.apply_row(1, &steps.collect::<Vec<_>>()).expect("sound");
             if head.entries() > ENTRIES_MAX {
-                head.cut();
-                head.forget_flushed(1);
+                crate::in_process::forget(&head);
             }
             Status::ok("").into_http::<Body>()
         })

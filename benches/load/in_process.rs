@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fastbreak::app::PrivatePostgres;
 use fastbreak::ingest::{Config, Ingest, SeriesCaps, Signal, walk_spans};
@@ -54,8 +54,7 @@ pub(crate) async fn walk(effort: Effort) {
             walked.push((0..repeats(instances)).map(|_| pass(&all)).fold(f64::MAX, f64::min));
             copied.push(copy(&all));
             decoded.push(decode(&all));
-            head.cut();
-            head.forget_flushed(i64::MAX);
+            forget(&head);
         }
         let (walked, copied, decoded) = (median(&mut walked), median(&mut copied), median(&mut decoded));
         let base = *first.get_or_insert(walked);
@@ -113,4 +112,12 @@ async fn ingest(url: &str) -> Arc<Ingest> {
     let config = Config { caps, ..Config::default() };
     let opened = Ingest::open(Arc::new(streams), traces, config, CancellationToken::new()).await;
     opened.expect("the database answers").0
+}
+
+/// Ends the generation and forgets it at once, as if it had been in blocks for long.
+pub(crate) fn forget(head: &Head) {
+    head.cut();
+    let now = Instant::now();
+    head.forget_flushed(i64::MAX, now);
+    head.forget_flushed(i64::MAX, now + Duration::from_secs(3_600));
 }

@@ -1,5 +1,7 @@
-//! What all services of alerting share: statuses with `google.rpc` details, times, severities.
+//! What the services share: statuses with `google.rpc` details, times, severities.
 
+use std::collections::HashMap;
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
@@ -14,23 +16,29 @@ use crate::proto;
 /// When to come again after the database was away.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// An error as a status with its details.
-pub(super) fn status(error: &AlertingError) -> Status {
-    let code = error.code();
+/// An error of a room as a status: its code by name, when to come again, and which fields are wrong.
+pub(super) fn refusal(error: &(dyn Error + 'static), code: ErrorCode, violations: &[(&str, &str)]) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(code.as_str(), "fastbreak", std::collections::HashMap::new());
-    if let AlertingError::Invalid(violations) = error {
-        for violation in violations {
-            details.add_bad_request_violation(&violation.field, &violation.what);
-        }
+    details.set_error_info(code.as_str(), "fastbreak", HashMap::new());
+    for (field, what) in violations {
+        details.add_bad_request_violation(*field, *what);
     }
     if code == ErrorCode::Unavailable {
         details.set_retry_info(Some(RETRY_AFTER));
     }
     if code.http().is_server_error() {
-        tracing::warn!(error = error as &dyn std::error::Error, "alerting did not answer");
+        tracing::warn!(error, "a call is not answered");
     }
     Status::with_error_details(code.grpc(), error.to_string(), details)
+}
+
+/// An error of alerting as a status.
+pub(super) fn status(error: &AlertingError) -> Status {
+    let violations: Vec<(&str, &str)> = match error {
+        AlertingError::Invalid(violations) => violations.iter().map(|v| (v.field.as_ref(), v.what.as_ref())).collect(),
+        _ => Vec::new(),
+    };
+    refusal(error, error.code(), &violations)
 }
 
 /// A field that is missing or does not read.

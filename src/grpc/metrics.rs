@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
-use super::convert::{bad_field, time, timestamp};
-use crate::error::ErrorCode;
+use super::convert::{bad_field, refusal, time, timestamp};
 use crate::model::{MetricKind, Temporality};
 use crate::proto;
 use crate::proto::metrics_service_server::MetricsService;
@@ -19,20 +17,12 @@ const TOP_MAX: u32 = 1_000;
 const TOP: u32 = 20;
 /// How far back is looked when nobody says, in milliseconds.
 const SPAN_MS: i64 = 24 * 3_600_000;
-/// When to come again.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The service.
 pub(super) struct Metrics(pub(super) Arc<Engine>);
 
 fn status(error: &QueryError) -> Status {
-    let code = error.code();
-    let mut details = ErrorDetails::new();
-    details.set_error_info(code.as_str(), "fastbreak", std::collections::HashMap::new());
-    if code == ErrorCode::Unavailable {
-        details.set_retry_info(Some(RETRY_AFTER));
-    }
-    Status::with_error_details(code.grpc(), error.to_string(), details)
+    refusal(error, error.code(), &[])
 }
 
 const fn kind(kind: MetricKind) -> proto::MetricKind {

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use chrono::{DateTime, Utc};
 use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Timestamp, Value};
+use prost_types::{ListValue, Struct, Value};
 use secrecy::SecretString;
 use serde_json::{Map, Number};
 use tonic::{Request, Response, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::Rooms;
-use crate::error::ErrorCode;
+use super::convert::{refusal, timestamp};
 use crate::notify::{self, NotifyError, ReceiverView};
 use crate::proto::receiver_service_server::ReceiverService;
 use crate::proto::{
@@ -32,18 +29,13 @@ const LIMIT_MAX: i64 = 1_000;
 /// The service.
 pub(super) struct Receivers(pub(super) Arc<Rooms>);
 
+#[expect(clippy::needless_pass_by_value, reason = "it is named in map_err")]
 fn status(error: NotifyError) -> Status {
-    let code = error.code();
-    if code == ErrorCode::Internal {
-        tracing::warn!(error = &error as &dyn std::error::Error, "receivers or deliveries not answered");
-    }
-    let NotifyError::Fields(fields) = &error else { return Status::new(code.grpc(), error.to_string()) };
-    let violations = fields.iter().map(|field| FieldViolation::new(&field.field, &field.what)).collect::<Vec<_>>();
-    Status::with_error_details(code.grpc(), error.to_string(), ErrorDetails::with_bad_request(violations))
-}
-
-fn timestamp(at: DateTime<Utc>) -> Timestamp {
-    SystemTime::from(at).into()
+    let violations: Vec<(&str, &str)> = match &error {
+        NotifyError::Fields(fields) => fields.iter().map(|one| (one.field.as_ref(), one.what.as_ref())).collect(),
+        _ => Vec::new(),
+    };
+    refusal(&error, error.code(), &violations)
 }
 
 fn to_json(value: Value) -> serde_json::Value {

@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
-use super::convert::{bad_field, timestamp};
-use crate::error::ErrorCode;
+use super::convert::{bad_field, refusal, timestamp};
 use crate::model::{self, Attribute};
 use crate::proto;
 use crate::proto::trace_service_server::TraceService;
@@ -20,26 +17,15 @@ use crate::traces::{FoundTrace, LIMIT_MAX, Search, SpanDetail, TraceError, Trace
 const LIMIT: usize = 50;
 /// Span of time when none is given.
 const HOUR_NS: i64 = 3_600_000_000_000;
-/// When to come again after the database was away.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The service.
 pub(super) struct TraceReader(pub(super) Arc<Traces>);
 
 fn status(error: &TraceError) -> Status {
-    let code = error.code();
-    let mut details = ErrorDetails::new();
-    details.set_error_info(code.as_str(), "fastbreak", HashMap::new());
-    if let TraceError::Invalid { field, what } = error {
-        details.add_bad_request_violation(*field, what);
+    match error {
+        TraceError::Invalid { field, what } => refusal(error, error.code(), &[(field, what)]),
+        _ => refusal(error, error.code(), &[]),
     }
-    if code == ErrorCode::Unavailable {
-        details.set_retry_info(Some(RETRY_AFTER));
-    }
-    if code.http().is_server_error() {
-        tracing::warn!(error = error as &dyn std::error::Error, "traces not answered");
-    }
-    Status::with_error_details(code.grpc(), error.to_string(), details)
 }
 
 fn nanos(field: &str, at: Option<prost_types::Timestamp>) -> Result<Option<i64>, Status> {

@@ -29,7 +29,7 @@ pub struct LabelCardinality {
     pub name: String,
     /// Distinct values.
     pub value_count: u64,
-    /// The values of the most series, the most first.
+    /// The values of the most series, the most first; none where all metrics are told.
     pub values: Vec<Counted>,
 }
 
@@ -69,10 +69,11 @@ impl Engine {
         if let Some(name) = name {
             metrics.retain(|entry| &*entry.metric.name == name || told_name(&entry.metric) == name);
         }
-        tokio::task::block_in_place(|| Ok(self.cardinality_of(metrics, top)))
+        let values = if name.is_some() { top } else { 0 };
+        tokio::task::block_in_place(|| Ok(self.cardinality_of(metrics, (top, values))))
     }
 
-    fn cardinality_of(&self, mut metrics: Vec<Arc<MetricEntry>>, top: usize) -> Cardinality {
+    fn cardinality_of(&self, mut metrics: Vec<Arc<MetricEntry>>, (top, values): (usize, usize)) -> Cardinality {
         let mut services: HashMap<String, u64> = HashMap::new();
         for metric in &metrics {
             for service in self.values_of(metric, SERVICE) {
@@ -87,28 +88,26 @@ impl Engine {
             metric: Arc::clone(&metric.metric),
             prometheus_name: told_name(&metric.metric),
             series: metric.series_count() as u64,
-            labels: self.labels_of(metric, top),
+            labels: self.labels_of(metric, (top, values)),
             services: most(self.values_of(metric, SERVICE), top),
         });
         Cardinality { series, metrics: metrics.collect(), services: most(services, top) }
     }
 
-    /// The `top` labels of a metric, each with its `top` values.
-    fn labels_of(&self, metric: &MetricEntry, top: usize) -> Vec<LabelCardinality> {
-        let names = self.indexes.names(self.streams.registry(), metric).into_iter();
-        let mut labels: Vec<LabelCardinality> = names
-            .map(|name| {
-                let values: Vec<Counted> = self.values_of(metric, &name).collect();
-                LabelCardinality {
-                    name: canonical_label_name(&name).into_owned(),
-                    value_count: values.len() as u64,
-                    values: most(values.into_iter(), top),
-                }
-            })
-            .collect();
-        labels.sort_by(|a, b| b.value_count.cmp(&a.value_count).then_with(|| a.name.cmp(&b.name)));
-        labels.truncate(top);
-        labels
+    /// The `top` labels of a metric, each with so many `values`.
+    fn labels_of(&self, metric: &MetricEntry, (top, values): (usize, usize)) -> Vec<LabelCardinality> {
+        let registry = self.streams.registry();
+        let names = self.indexes.names(registry, metric).into_iter();
+        let counts = names.map(|name| (self.indexes.values(registry, metric, &name).len() as u64, name));
+        let mut counts: Vec<(u64, Arc<str>)> = counts.collect();
+        counts.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        counts.truncate(top);
+        let label = |(value_count, name): (u64, Arc<str>)| LabelCardinality {
+            values: if values == 0 { Vec::new() } else { most(self.values_of(metric, &name), values) },
+            name: canonical_label_name(&name).into_owned(),
+            value_count,
+        };
+        counts.into_iter().map(label).collect()
     }
 
     /// The values of a label of a metric with how many series each has.

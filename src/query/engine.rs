@@ -300,14 +300,19 @@ impl Engine {
         metrics.filter_map(|metric| Some((Arc::clone(&metric), select.view_of(&metric.metric)?))).collect()
     }
 
+    /// Reads which metrics there are, where one may be meant that another replica was the first to see.
+    pub(super) async fn know<'a>(&self, selects: impl IntoIterator<Item = &'a Select>) -> Result<(), QueryError> {
+        let is_known = |select: &Select| select.names_are_equalities() && !self.metrics_of(select).is_empty();
+        if !selects.into_iter().all(is_known) {
+            load_metrics(self.streams.registry(), self.streams.storage()).await?;
+        }
+        Ok(())
+    }
+
     /// The metrics of `select`, with their stored series known; those of other replicas among them.
     pub(super) async fn wanted(&self, select: &Select, budget: &mut Budget) -> Result<Wanted, QueryError> {
-        let mut metrics = self.metrics_of(select);
-        if metrics.is_empty() || !select.names_are_equalities() {
-            // Perhaps another replica was the first to see it.
-            load_metrics(self.streams.registry(), self.streams.storage()).await?;
-            metrics = self.metrics_of(select);
-        }
+        self.know([select]).await?;
+        let metrics = self.metrics_of(select);
         self.catalogue(metrics.iter().map(|(metric, _)| metric)).await?;
         Wanted::of((self.streams.registry(), &self.indexes), metrics, select, budget)
     }

@@ -21,7 +21,6 @@ use super::shared_parts;
 use super::snapshot::held;
 use super::value::{Answer, AnswerValue, Column, Sample};
 use crate::model::{Labels, TimeMs, WindowStart};
-use crate::rollup::load_metrics;
 use crate::storage::{BlockKey, Tier};
 
 /// Bytes of parts kept.
@@ -282,11 +281,7 @@ impl Engine {
         reading: Reading,
         parts: &[(Span, Plan)],
     ) -> Result<Vec<Option<u64>>, QueryError> {
-        let known = |select: &Select| select.names_are_equalities() && !self.metrics_of(select).is_empty();
-        if !whole.selects.iter().all(known) {
-            // Perhaps another replica was the first to see a metric.
-            load_metrics(self.streams.registry(), self.streams.storage()).await?;
-        }
+        self.know(&whole.selects).await?;
         let metrics: Vec<Vec<i64>> = whole.selects.iter().map(|select| self.ids_of(select)).collect();
         let all: Vec<i64> = metrics.iter().flatten().copied().collect();
         let bounds = |of: fn(&Select) -> TimeMs| parts.iter().flat_map(|(_, plan)| &plan.selects).map(of);

@@ -11,11 +11,12 @@ use super::fetch::{Reading, Wanted, in_order};
 use super::limits::Budget;
 use super::select::Select;
 use crate::model::{MetricId, TimeMs};
-use crate::rollup::{MetricEntry, Stream, load_metrics};
+use crate::rollup::{MetricEntry, Stream};
 use crate::storage::{BlockKey, BlockSpan, StreamRow};
 
 /// What a selector wants, with a snapshot; none where it has to be looked up anew.
 pub(super) type FoundSnapshot = Result<Option<(Wanted, Snapshot)>, QueryError>;
+
 /// What one database snapshot says: where the blocks are, and the streams with their heads brought up to it.
 pub(super) struct Snapshot {
     pub(super) keys: Vec<BlockKey>,
@@ -23,9 +24,8 @@ pub(super) struct Snapshot {
     pub(super) heads: Vec<Arc<Stream>>,
 }
 
-/// One snapshot for many selectors.
+/// One snapshot for many selectors, all of one reading.
 pub(super) struct Shared {
-    reading: Reading,
     /// The metrics that it was taken for.
     ids: HashSet<MetricId>,
     snapshot: Snapshot,
@@ -35,7 +35,7 @@ impl Shared {
     /// What it says of `select`; `None` where it does not reach.
     pub(super) fn of(&self, engine: &Engine, select: &Select, reading: Reading, budget: &mut Budget) -> FoundSnapshot {
         let metrics = engine.metrics_of(select);
-        if reading != self.reading || !metrics.iter().all(|(metric, _)| self.ids.contains(&metric.id)) {
+        if !metrics.iter().all(|(metric, _)| self.ids.contains(&metric.id)) {
             return Ok(None);
         }
         let wanted = Wanted::of((engine.streams.registry(), &engine.indexes), metrics, select, budget)?;
@@ -74,12 +74,7 @@ impl Engine {
         let selects: Vec<&Select> = plans.iter().flat_map(|(plan, _)| plan.selects()).collect();
         let bounds = |of: fn(&Select) -> TimeMs| selects.iter().map(move |select| of(select));
         let (Some(start), Some(end)) = (bounds(|s| s.start).min(), bounds(|s| s.end).max()) else { return Ok(None) };
-        let registry = self.streams.registry();
-        let is_known = |select: &&Select| select.names_are_equalities() && !self.metrics_of(select).is_empty();
-        if !selects.iter().all(is_known) {
-            // Perhaps another replica was the first to see one.
-            load_metrics(registry, self.streams.storage()).await?;
-        }
+        self.know(selects.iter().copied()).await?;
         let meant = selects.iter().flat_map(|select| self.metrics_of(select)).map(|(metric, _)| (metric.id, metric));
         let metrics: HashMap<MetricId, Arc<MetricEntry>> = meant.collect();
         self.catalogue(metrics.values()).await?;
@@ -87,7 +82,7 @@ impl Engine {
         let (keys, rows) = self.streams.storage().block_keys(&ids, &reading.blocks((start, end))).await?;
         let heads = self.streams.follow(&rows).await?;
         let snapshot = Snapshot { keys: in_order(keys), rows, heads };
-        Ok(Some(Shared { reading, ids: metrics.into_keys().collect(), snapshot }))
+        Ok(Some(Shared { ids: metrics.into_keys().collect(), snapshot }))
     }
 
     /// What `select` wants, and the block keys and heads over the span of `around` as of one database snapshot. None when
@@ -97,7 +92,7 @@ impl Engine {
         (select, around): (&Select, &Select),
         reading: Reading,
         budget: &mut Budget,
-    ) -> Result<Option<(Wanted, Snapshot)>, QueryError> {
+    ) -> FoundSnapshot {
         let before = self.wanted(select, &mut budget.clone()).await?;
         let (keys, rows) = self.streams.storage().block_keys(&before.ids(), &reading.blocks(around.span())).await?;
         let heads = self.streams.follow(&rows).await?;

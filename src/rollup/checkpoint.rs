@@ -85,7 +85,7 @@ async fn flush_all(
         flush(streams, (stream.id(), epoch), &generation).await?;
         *cursor = generation.last_seq;
     }
-    stream.head.forget_flushed(*cursor);
+    stream.head.forget_flushed(*cursor, Instant::now());
     Ok(())
 }
 

@@ -191,15 +191,15 @@ impl Head {
     }
 
     /// Notes which generations are in blocks, and forgets those that have been for a while.
-    pub fn forget_flushed(&self, cursor_seq: i64) {
+    pub fn forget_flushed(&self, cursor_seq: i64, now: Instant) {
         let kept = FLUSHED_KEPT.max(2 * Duration::from_millis(self.width.millis().unsigned_abs()));
         let mut gone: Vec<Sealed> = Vec::new();
         {
             let mut inner = self.inner.write();
             for sealed in inner.sealed.iter_mut().filter(|sealed| sealed.generation.last_seq <= cursor_seq) {
-                sealed.flushed.get_or_insert_with(Instant::now);
+                sealed.flushed.get_or_insert(now);
             }
-            let is_old = |sealed: &Sealed| sealed.flushed.is_some_and(|since| since.elapsed() >= kept);
+            let is_old = |sealed: &Sealed| sealed.flushed.is_some_and(|since| now.duration_since(since) >= kept);
             let old = inner.sealed.iter().take_while(|sealed| is_old(sealed)).count();
             gone.extend(inner.sealed.drain(..old));
             if let Some(last) = gone.last() {
@@ -401,6 +401,28 @@ mod tests {
         seen.clear();
         head.visit(metric, 2, (0, 100), &mut |e| seen.push((e.slot, e.window)));
         assert_eq!(seen, [], "so does the open generation, when another process flushed it at the end of a stream");
+    }
+
+    #[test]
+    fn what_is_flushed_is_kept_for_a_while_and_whoever_needs_it_later_is_told() {
+        let (head, template, metric) = gauge_head();
+        let (now, bytes) = (Instant::now(), points([(1_000, 1.0), (1_000, 5.0)]));
+        for seq in [1, 2] {
+            head.apply_row(seq, &[RowStep::Points(Arc::clone(&template), &bytes)]).expect("fits");
+            head.cut();
+        }
+        let count = |cursor_seq| {
+            let mut count = 0;
+            head.visit(metric, cursor_seq, (0, 100), &mut |_| count += 1);
+            count
+        };
+        head.forget_flushed(1, now);
+        assert_eq!((count(0), head.holds(0)), (4, true), "a query that began before the flush still finds it");
+        head.forget_flushed(1, now + Duration::from_secs(60));
+        assert_eq!((count(0), head.holds(0)), (2, false), "and later is told that it does not");
+        assert_eq!((count(1), head.holds(1)), (2, true), "what is not flushed stays");
+        head.forget_flushed(1, now + Duration::from_secs(600));
+        assert_eq!((count(1), head.holds(1)), (2, true));
     }
 
     #[test]

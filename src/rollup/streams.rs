@@ -5,7 +5,7 @@
 //! new one, and whoever lives folds the old.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -241,7 +241,7 @@ impl Streams {
         self.forget_ended(&rows);
         rows.retain(|row| Some(row.id) != own);
         for (row, stream) in rows.iter().zip(self.follow(&rows).await?) {
-            stream.head.forget_flushed(row.cursor_seq);
+            stream.head.forget_flushed(row.cursor_seq, Instant::now());
         }
         if let Some(row) = self.storage.stream_take_over(&self.holder).await? {
             tracing::info!(

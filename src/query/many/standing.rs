@@ -17,7 +17,7 @@ use super::super::value::Answer;
 use super::Prepared;
 use super::kept::{Metric, Source};
 use super::sums::{Moment, Sums};
-use crate::model::{Labels, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::model::{Labels, MetricId, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
 use crate::rollup::{BlockSeries, MetricEntry, Registry, Slot};
 
 /// Windows kept: some 200 MB. With more everything is read each time.
@@ -31,8 +31,6 @@ pub struct Standing {
     plans: HashMap<u128, Prepared>,
     selects: HashMap<u128, Resolved>,
     metrics: HashMap<u32, Metric>,
-    /// Of those whose blocks are read, by the number that blocks tell.
-    index_of: HashMap<i64, u32>,
     sums: HashMap<u128, Sums>,
     /// Selectors over which somebody sums.
     counted: HashSet<u128>,
@@ -199,7 +197,6 @@ impl Standing {
         let mut stale = HashSet::new();
         for (index, (entry, from)) in wanted {
             if self.metrics.get_mut(&index).is_some_and(|metric| metric.begin(&entry, source, from)) {
-                self.index_of.insert(entry.id.0 as i64, index);
                 stale.insert(entry.id.0 as i64);
             }
         }
@@ -213,7 +210,8 @@ impl Standing {
         (metric_id, block): (i64, &[BlockSeries]),
         unknown: &mut Vec<SeriesId>,
     ) {
-        if let Some(metric) = self.index_of.get(&metric_id).and_then(|index| self.metrics.get_mut(index)) {
+        let entry = registry.metric_by_id(MetricId(metric_id as u64));
+        if let Some(metric) = entry.and_then(|entry| self.metrics.get_mut(&entry.index)) {
             metric.add_block(registry, block, unknown);
         }
     }
