@@ -156,12 +156,7 @@ fn launch(bin: &Path, (base, data, run): (&Path, &Path, &Path), user: User) -> R
 /// later start would take for a cluster.
 async fn init_cluster(bin: &Path, base: &Path, data: &Path, user: User) -> Result<(), PrivateError> {
     tracing::info!(directory = %data.display(), "making a private Postgres cluster");
-    for entry in std::fs::read_dir(base).map_err(files(base))?.filter_map(Result::ok) {
-        if entry.file_name().as_encoded_bytes().starts_with(BESIDE.as_bytes()) {
-            // Not in the way: the new one has another name.
-            let _left = std::fs::remove_dir_all(entry.path());
-        }
-    }
+    remove_unfinished(base).map_err(files(base))?;
     let beside = base.join(format!("{BESIDE}{}", std::process::id()));
     keep_for(user, &beside)?;
     let program = bin.join("initdb");
@@ -174,8 +169,20 @@ async fn init_cluster(bin: &Path, base: &Path, data: &Path, user: User) -> Resul
         return Err(PrivateError::Failed { program: "initdb", said });
     }
     std::fs::rename(&beside, data).map_err(files(data))?;
+    // Again: what a killed initdb had started may have been writing still, a moment ago.
+    remove_unfinished(base).map_err(files(base))?;
     // Postgres has synced the files; their place must outlive a power cut too.
     std::fs::File::open(base).and_then(|base| base.sync_all()).map_err(files(base))
+}
+
+/// Removes clusters that were never finished, as far as nobody writes into them; they are not in the way, each has its name.
+fn remove_unfinished(base: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(base)?.filter_map(Result::ok) {
+        if entry.file_name().as_encoded_bytes().starts_with(BESIDE.as_bytes()) {
+            let _left = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Waits while the process named in a pid file, left by one that was killed, is still leaving.

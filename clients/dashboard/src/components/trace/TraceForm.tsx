@@ -1,6 +1,6 @@
 // What to look for among kept traces; kept in the address.
 import type { JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { Schemas } from '../../data/fetch.ts';
 import { WISHES, type Wishes } from '../../data/traces.ts';
 import { set } from '../../data/url.ts';
@@ -18,7 +18,8 @@ export function TraceForm({ wishes, wrong }: Props): JSX.Element {
   const applied = useRef('');
   const key = JSON.stringify(wishes);
   // What another page, a link or the way back asks for is written into the fields; what is typed stays as it is.
-  useEffect(() => {
+  // Before anything else is typed: an effect after the paint would write an older search over a newer one.
+  useLayoutEffect(() => {
     if (applied.current === key) return;
     for (const name of WISHES) {
       const field = form.current?.elements.namedItem(name) as HTMLInputElement | HTMLSelectElement | null;
