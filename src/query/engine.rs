@@ -37,7 +37,7 @@ const METRICS_PER_READ: usize = 100;
 pub struct Engine {
     pub(super) streams: Arc<Streams>,
     retention: Retention,
-    pub(super) blocks: BlockCache,
+    pub(super) blocks: Arc<BlockCache>,
     gate: Gate,
     /// What is counted.
     pub metrics: QueryMetrics,
@@ -59,7 +59,7 @@ impl Engine {
         Self {
             streams,
             retention,
-            blocks: BlockCache::default(),
+            blocks: Arc::default(),
             gate: Gate::new(Limits::default()),
             metrics: QueryMetrics::default(),
             catalogued: Mutex::default(),
@@ -331,10 +331,10 @@ impl Engine {
                 None => self.snapshot((select, select), reading, &mut room).await?,
             };
             let Some((wanted, snapshot)) = found else { continue };
-            let mut gathered = Gathered::new(self.streams.registry(), &wanted, reading, select);
-            let blocks = self
-                .blocks
-                .visit(self.streams.storage(), &snapshot.keys, |_, block| gathered.add_block(block, &mut room));
+            let mut gathered = Gathered::new((self.streams.registry(), &wanted), reading, select, &snapshot.keys);
+            let wants = |id| wanted.has(self.streams.registry(), id);
+            let add = |blocks| gathered.add_blocks(blocks, &mut room);
+            let blocks = self.blocks.visit(self.streams.storage(), &snapshot.keys, &wants, add);
             if !blocks.await? {
                 continue;
             }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rayon::prelude::*;
+
 use super::calls::{Call, Function};
 use super::compile::{Node, Plan, Selected};
 use super::fold::Folding;
@@ -57,6 +59,9 @@ impl Plan {
         Ok(Some(Answer { times, value, warnings, infos }))
     }
 }
+
+/// Samples that one core makes before it hands them on.
+const TOGETHER: usize = 32_768;
 
 /// Takes columns one after another.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(Column) -> Result<(), QueryError>;
@@ -139,7 +144,7 @@ impl<'a> Eval<'a> {
     pub(super) fn selected(
         &self,
         selected: &Selected,
-        samples: impl Fn(&SeriesWindows, &Grid, TimeMs) -> Vec<Sample>,
+        samples: impl Fn(&SeriesWindows, &Grid, TimeMs) -> Vec<Sample> + Sync,
     ) -> Result<Value, QueryError> {
         self.collect(|sink| self.each_selected(selected, samples, sink)).map(Value::Vector)
     }
@@ -147,7 +152,7 @@ impl<'a> Eval<'a> {
     fn each_selected(
         &self,
         selected: &Selected,
-        samples: impl Fn(&SeriesWindows, &Grid, TimeMs) -> Vec<Sample>,
+        samples: impl Fn(&SeriesWindows, &Grid, TimeMs) -> Vec<Sample> + Sync,
         sink: Sink<'_>,
     ) -> Result<(), QueryError> {
         let grid = self.grid_at(selected.at);
@@ -162,13 +167,25 @@ impl<'a> Eval<'a> {
         self.series.get(selected.select).copied().unwrap_or_default()
     }
 
-    fn each_column<T>(&self, of: &[T], column: impl Fn(&T) -> Column, sink: Sink<'_>) -> Result<(), QueryError> {
-        for one in of {
+    /// Hands the column of each of `of` to `sink`, in their order; made on all cores when there are many.
+    fn each_column<T: Sync>(
+        &self,
+        of: &[T],
+        column: impl Fn(&T) -> Column + Sync,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let mut take = |column: Column| {
+            let is_any = column.samples.iter().any(Sample::is_some);
+            if is_any { sink(column) } else { Ok(()) }
+        };
+        let many = (TOGETHER / self.grid.steps.max(1)).max(1);
+        if of.len() <= many {
+            return of.iter().try_for_each(|one| self.go_on().and_then(|()| take(column(one))));
+        }
+        for of in of.chunks(many * rayon::current_num_threads()) {
             self.go_on()?;
-            let column = column(one);
-            if column.samples.iter().any(Sample::is_some) {
-                sink(column)?;
-            }
+            let columns: Vec<Vec<Column>> = of.par_chunks(many).map(|of| of.iter().map(&column).collect()).collect();
+            columns.into_iter().flatten().try_for_each(&mut take)?;
         }
         Ok(())
     }
@@ -210,7 +227,7 @@ impl<'a> Eval<'a> {
         &self,
         call: Call,
         arg: Option<&Node>,
-        samples: impl Fn(Source<'_>, &Grid, Over) -> Vec<Sample>,
+        samples: impl Fn(Source<'_>, &Grid, Over) -> Vec<Sample> + Sync,
     ) -> Result<Vec<Column>, QueryError> {
         self.collect(|sink| self.each_over_range(call, arg, samples, sink))
     }
@@ -220,7 +237,7 @@ impl<'a> Eval<'a> {
         &self,
         call: Call,
         arg: Option<&Node>,
-        samples: impl Fn(Source<'_>, &Grid, Over) -> Vec<Sample>,
+        samples: impl Fn(Source<'_>, &Grid, Over) -> Vec<Sample> + Sync,
         sink: Sink<'_>,
     ) -> Result<(), QueryError> {
         let named = |labels: &Labels| if call.keeps_name() { labels.clone() } else { without_name(labels) };

@@ -87,8 +87,9 @@ impl Engine {
                 continue;
             };
             let mut gathered = Gathered::new(select, &wanted);
-            let visited = self.blocks.visit(self.streams.storage(), &snapshot.keys, |_, block| {
-                gathered.add_block(registry, block, &mut room)
+            let wants = |id| wanted.has(registry, id);
+            let visited = self.blocks.visit(self.streams.storage(), &snapshot.keys, &wants, |blocks| {
+                blocks.iter().try_for_each(|(_, block)| gathered.add_block(registry, block, &mut room))
             });
             if !visited.await? {
                 continue;

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::QueryError;
@@ -84,10 +85,20 @@ impl Wanted {
         Ok(Self { metrics, slots })
     }
 
+    /// Whether a block's series is wanted, or unknown, which is to be found out.
+    pub(super) fn has(&self, registry: &Registry, id: SeriesId) -> bool {
+        registry.slot_of(id).is_none_or(|slot| self.slots.contains(slot))
+    }
+
     pub(super) fn ids(&self) -> Vec<i64> {
         self.metrics.iter().map(|(metric, _)| metric.id.0 as i64).collect()
     }
 }
+
+/// Windows of one series, by ascending start.
+type Windows = Vec<(WindowStart, Cell)>;
+/// Windows of each series.
+type BySlot = HashMap<Slot, Windows>;
 
 /// Windows gathered by series.
 pub(super) struct Gathered<'a> {
@@ -95,15 +106,25 @@ pub(super) struct Gathered<'a> {
     wanted: &'a Wanted,
     reading: Reading,
     windows: (WindowStart, WindowStart),
-    by_slot: HashMap<Slot, Vec<(WindowStart, Cell)>>,
+    /// One part a core; a slot is in the part of its number.
+    parts: Vec<BySlot>,
+    /// Spans of time that the blocks are of: most blocks that one series is in, once they are compacted.
+    spans: usize,
     /// Series of blocks that the registry does not know.
     pub(super) unknown: Vec<SeriesId>,
 }
 
 impl<'a> Gathered<'a> {
-    pub(super) fn new(registry: &'a Registry, wanted: &'a Wanted, reading: Reading, select: &Select) -> Self {
+    pub(super) fn new(
+        (registry, wanted): (&'a Registry, &'a Wanted),
+        reading: Reading,
+        select: &Select,
+        keys: &[BlockKey],
+    ) -> Self {
         let windows = reading.windows(select.span());
-        Self { registry, wanted, reading, windows, by_slot: HashMap::new(), unknown: Vec::new() }
+        let parts = vec![BySlot::new(); rayon::current_num_threads()];
+        let spans = keys.iter().map(|key| key.starts_at).collect::<HashSet<_>>().len();
+        Self { registry, wanted, reading, windows, parts, spans, unknown: Vec::new() }
     }
 
     /// The window of the tier that holds the window `start`, if it is asked for.
@@ -112,25 +133,55 @@ impl<'a> Gathered<'a> {
         (self.windows.0 <= window && window <= self.windows.1).then_some(window)
     }
 
-    pub(super) fn add_block(&mut self, block: &[BlockSeries], budget: &mut Budget) -> Result<(), QueryError> {
-        for series in block {
+    /// Takes what is wanted from `blocks`, on all cores.
+    pub(super) fn add_blocks(
+        &mut self,
+        blocks: Vec<(BlockKey, Vec<BlockSeries>)>,
+        budget: &mut Budget,
+    ) -> Result<(), QueryError> {
+        let mut pieces: Vec<Vec<(Slot, Windows)>> = vec![Vec::new(); self.parts.len()];
+        for series in blocks.into_iter().flat_map(|(_, block)| block) {
             let Some(slot) = self.registry.slot_of(series.id) else {
                 self.unknown.push(series.id);
                 continue;
             };
-            if !self.wanted.slots.contains(slot) {
-                continue;
+            if let Some(part) = pieces.get_mut(slot as usize % self.parts.len()) {
+                part.push((slot, series.windows));
             }
-            // Windows ascend, and so do those of the tier that hold them.
-            let (reading, (first, last)) = (self.reading, self.windows);
-            let from = series.windows.partition_point(|(start, _)| reading.window_of(*start) < first);
-            let to = series.windows.partition_point(|(start, _)| reading.window_of(*start) <= last);
-            let inside = series.windows.get(from..to).unwrap_or_default();
-            budget.take_bytes(inside.iter().map(|(_, cell)| cell.bytes()).sum())?;
-            let windows = self.by_slot.entry(slot).or_default();
-            windows.extend(inside.iter().map(|(start, cell)| (reading.window_of(*start), cell.clone())));
         }
+        let bytes = |(_, windows): &(Slot, Windows)| -> usize {
+            self.inside(windows).iter().map(|(_, cell)| cell.bytes()).sum()
+        };
+        budget.take_bytes(pieces.par_iter().flatten().map(bytes).sum())?;
+        let (reading, spans, (first, last)) = (self.reading, self.spans, self.windows);
+        self.parts.par_iter_mut().zip(pieces).for_each(|(part, pieces)| {
+            for (slot, mut windows) in pieces {
+                // Of many spans all but two are asked for whole.
+                let room = if spans > 2 { windows.len().saturating_mul(spans) } else { 0 };
+                let known = part.entry(slot).or_insert_with(|| Vec::with_capacity(room));
+                let ends = windows.first().zip(windows.last());
+                if reading.tier == Tier::Fine && ends.is_some_and(|(a, b)| first <= a.0 && b.0 <= last) {
+                    known.append(&mut windows);
+                    continue;
+                }
+                let of_tier = windows.into_iter().map(|(start, cell)| (reading.window_of(start), cell));
+                known.extend(of_tier.filter(|(window, _)| (first..=last).contains(window)));
+            }
+        });
         Ok(())
+    }
+
+    /// Those of `windows` that are asked for. They ascend, and so do those of the tier that hold them.
+    fn inside<'w>(&self, windows: &'w [(WindowStart, Cell)]) -> &'w [(WindowStart, Cell)] {
+        let is_asked_for =
+            |one: Option<&(WindowStart, Cell)>| one.is_some_and(|(start, _)| self.window_of(*start).is_some());
+        if is_asked_for(windows.first()) && is_asked_for(windows.last()) {
+            return windows;
+        }
+        let (reading, (first, last)) = (self.reading, self.windows);
+        let from = windows.partition_point(|(start, _)| reading.window_of(*start) < first);
+        let to = windows.partition_point(|(start, _)| reading.window_of(*start) <= last);
+        windows.get(from..to).unwrap_or_default()
     }
 
     pub(super) fn add_heads(
@@ -156,15 +207,20 @@ impl<'a> Gathered<'a> {
         let window = self.window_of(entry.window).filter(|_| self.wanted.slots.contains(entry.slot));
         let Some(window) = window else { return Ok(()) };
         budget.take_window(&entry.cell)?;
-        self.by_slot.entry(entry.slot).or_default().push((window, entry.cell.clone()));
+        let part = entry.slot as usize % self.parts.len();
+        if let Some(part) = self.parts.get_mut(part) {
+            part.entry(entry.slot).or_default().push((window, entry.cell.clone()));
+        }
         Ok(())
     }
 
     /// The series as the selector sees them, in the order in which this process came to know them.
     pub(super) fn into_series(self, select: &Select, budget: &mut Budget) -> Result<Vec<SeriesWindows>, QueryError> {
         let meant: HashMap<MetricId, &Meant> = self.wanted.metrics.iter().map(|(m, meant)| (m.id, meant)).collect();
-        let mut slots: Vec<_> = self.by_slot.into_iter().collect();
-        slots.sort_by_key(|(slot, _)| *slot);
+        let merged =
+            self.parts.into_par_iter().flat_map_iter(|part| part.into_iter().map(|(slot, w)| (slot, merge(w))));
+        let mut slots: Vec<_> = merged.collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
         let mut out = Vec::with_capacity(slots.len());
         for (slot, windows) in slots {
             let Some(entry) = self.registry.get(slot) else { continue };
@@ -173,7 +229,7 @@ impl<'a> Gathered<'a> {
                 id: entry.id,
                 metric: Arc::clone(&entry.metric.metric),
                 labels: self.registry.labels(entry),
-                windows: merge(windows),
+                windows,
             };
             out.extend(select.present(series, meant, budget)?);
         }

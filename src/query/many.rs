@@ -199,8 +199,10 @@ impl Engine {
             });
             let keys = in_order(keys.into_iter().filter(|key| stale.contains(&key.metric_id)).collect());
             let mut unknown: Vec<SeriesId> = Vec::new();
-            let visited = self.blocks.visit::<QueryError>(storage, &keys, |key, block| {
-                standing.add_block(registry, (key.metric_id, block), &mut unknown);
+            let visited = self.blocks.visit::<QueryError>(storage, &keys, &|_| true, |blocks| {
+                for (key, block) in &blocks {
+                    standing.add_block(registry, (key.metric_id, block), &mut unknown);
+                }
                 Ok(())
             });
             if !visited.await? {

@@ -1,6 +1,6 @@
 //! What the asker should know beside the answer, as Prometheus annotates it: warnings, and infos of less weight.
 
-use std::cell::RefCell;
+use parking_lot::Mutex;
 
 /// Most notes of each kind in one answer, as Prometheus has it.
 const NOTES_MAX: usize = 10;
@@ -8,8 +8,8 @@ const NOTES_MAX: usize = 10;
 /// Notes gathered while a query is evaluated; each text once.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    warnings: RefCell<Vec<String>>,
-    infos: RefCell<Vec<String>>,
+    warnings: Mutex<Vec<String>>,
+    infos: Mutex<Vec<String>>,
 }
 
 impl Notes {
@@ -29,8 +29,8 @@ impl Notes {
     }
 }
 
-fn add(to: &RefCell<Vec<String>>, text: String) {
-    let mut known = to.borrow_mut();
+fn add(to: &Mutex<Vec<String>>, text: String) {
+    let mut known = to.lock();
     if known.len() < NOTES_MAX && !known.contains(&text) {
         known.push(text);
     }

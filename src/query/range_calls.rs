@@ -102,7 +102,7 @@ impl Eval<'_> {
         &self,
         call: Call,
         arg: Option<&Node>,
-        f: impl Fn(&[samples::Span], (usize, i64)) -> Option<f64>,
+        f: impl Fn(&[samples::Span], (usize, i64)) -> Option<f64> + Sync,
     ) -> Result<Vec<Column>, QueryError> {
         self.over_range(call, arg, |source, grid, over| {
             samples::over_time(source, grid, over, |windows, end| {

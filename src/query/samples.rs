@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::compile::Increases;
 use super::value::{HistogramSample, Sample};
-use crate::model::{Cell, Histogram, Run, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::model::{Cell, Counter, Histogram, Run, SeriesWindows, TimeMs, Width, WindowStart};
 
 /// Windows narrower than this are told to be open from their start on.
 const SHOWN_EARLY: TimeMs = Width::MINUTE.millis();
@@ -200,6 +200,9 @@ fn added_numbers(source: Source<'_>, grid: &Grid) -> Vec<Added<f64>> {
         let at = grid.counts_from(*window);
         match cell {
             Cell::Delta(delta) => out.push(Added { at, amount: delta.sum, since: None }),
+            Cell::Counter(Counter { first, more: None }) => {
+                out.extend(totals.add(first, less).map(|(amount, since)| Added { at, amount, since }));
+            }
             Cell::Counter(counter) => {
                 let added = counter.runs().filter_map(|run| totals.add(run, less));
                 out.extend(added.map(|(amount, since)| Added { at, amount, since }));

@@ -1,20 +1,21 @@
-//! Blocks that were read lately: they never change under their id, so they can be kept decoded until room is needed.
+//! Blocks that were read lately: they never change under their id, so they can be kept until room is needed.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use rayon::prelude::*;
 
 use super::block::{self, BlockError, BlockSeries};
 use crate::model::SeriesId;
 use crate::storage::{BlockKey, Storage, StorageError};
 
-/// Bytes of decoded blocks kept.
+/// Bytes of blocks kept.
 const BYTES_KEPT: usize = 256 << 20;
-/// Blocks read in one statement: some 40 MiB at most.
-const BLOCKS_PER_READ: usize = 64;
+/// Blocks read in one statement and decoded at once: some 10 MiB at most, and 250 MiB decoded.
+const BLOCKS_PER_READ: usize = 16;
 
-/// Blocks decoded lately.
+/// Blocks read lately, as they are stored: decoding the series that a query wants costs less than room for all would.
 #[derive(Default)]
 pub struct BlockCache {
     inner: Mutex<Inner>,
@@ -28,10 +29,12 @@ struct Inner {
 }
 
 struct Cached {
-    block: Arc<Vec<BlockSeries>>,
-    bytes: usize,
+    payload: Arc<Vec<u8>>,
     used: u64,
 }
+
+/// Which series of a block a reader wants; those that nobody knows among them, if it should hear of them.
+type Wants<'a> = &'a (dyn Fn(SeriesId) -> bool + Sync);
 
 /// Why blocks cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -44,39 +47,38 @@ pub enum BlockReadError {
     Block(#[from] BlockError),
 }
 
+/// Blocks with their keys, as they are stored; none when one of them was replaced.
+type Payloads = Option<Vec<(BlockKey, Arc<Vec<u8>>)>>;
+
 impl BlockCache {
-    /// Hands the blocks under `keys` to `visit`, a few at a time, so that a query holds only what it takes from them.
-    /// False when one of them was replaced since the keys were read: what was visited is then worth nothing.
+    /// Hands the series that `wants` asks for, of the blocks under `keys`, to `visit`, some blocks at a time. False when one of
+    /// them was replaced since the keys were read: what was visited is then worth nothing.
     ///
     /// # Errors
     /// See [`BlockReadError`]; and what `visit` refuses.
     pub async fn visit<E: From<BlockReadError>>(
-        &self,
+        self: &Arc<Self>,
         storage: &Storage,
         keys: &[BlockKey],
-        mut visit: impl FnMut(&BlockKey, &[BlockSeries]) -> Result<(), E>,
+        wants: Wants<'_>,
+        mut visit: impl FnMut(Vec<(BlockKey, Vec<BlockSeries>)>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let mut missing = Vec::new();
-        for key in keys {
-            match self.get(key.id) {
-                Some(block) => visit(key, &block)?,
-                None => missing.push(*key),
-            }
-        }
-        for keys in missing.chunks(BLOCKS_PER_READ) {
-            let read = storage.block_payloads(keys).await.map_err(BlockReadError::from)?;
-            let payloads: HashMap<i64, Vec<u8>> = read.into_iter().collect();
-            for key in keys {
-                let Some(payload) = payloads.get(&key.id) else { return Ok(false) };
-                let block = Arc::new(block::decode(payload, &|_| true).map_err(BlockReadError::from)?);
-                self.put(key.id, &block);
-                visit(key, &block)?;
-            }
+        let decode = |(key, payload): (BlockKey, Arc<Vec<u8>>)| Ok((key, block::decode(&payload, wants)?));
+        let mut chunks = keys.chunks(BLOCKS_PER_READ).map(<[BlockKey]>::to_vec);
+        let mut next = chunks.next().map(|keys| self.ahead(storage, keys));
+        while let Some(reading) = next {
+            let Some(payloads) = reading.await.map_err(BlockReadError::from)? else { return Ok(false) };
+            // The next are read while these are decoded, on all cores.
+            next = chunks.next().map(|keys| self.ahead(storage, keys));
+            tokio::task::block_in_place(|| {
+                let decoded = payloads.into_par_iter().map(decode).collect::<Result<Vec<_>, BlockError>>();
+                visit(decoded.map_err(BlockReadError::from)?)
+            })?;
         }
         Ok(true)
     }
 
-    /// The same for the ids of the series alone, without decoding what is not.
+    /// The same for the ids of the series alone, without decoding more.
     ///
     /// # Errors
     /// See [`BlockReadError`].
@@ -86,51 +88,59 @@ impl BlockCache {
         keys: &[BlockKey],
         mut visit: impl FnMut(SeriesId),
     ) -> Result<bool, BlockReadError> {
-        let mut missing = Vec::new();
-        for key in keys {
-            match self.get(key.id) {
-                Some(block) => block.iter().for_each(|series| visit(series.id)),
-                None => missing.push(*key),
-            }
-        }
-        for keys in missing.chunks(BLOCKS_PER_READ) {
-            let read = storage.block_payloads(keys).await?;
-            if read.len() < keys.len() {
-                return Ok(false);
-            }
-            for (_, payload) in read {
+        for keys in keys.chunks(BLOCKS_PER_READ) {
+            let Some(payloads) = self.payloads(storage, keys).await? else { return Ok(false) };
+            for (_, payload) in payloads {
                 block::series_ids(&payload)?.into_iter().for_each(&mut visit);
             }
         }
         Ok(true)
     }
 
-    fn get(&self, id: i64) -> Option<Arc<Vec<BlockSeries>>> {
+    /// Begins to read; what is begun and not waited for is kept for the next who asks.
+    fn ahead(
+        self: &Arc<Self>,
+        storage: &Storage,
+        keys: Vec<BlockKey>,
+    ) -> impl Future<Output = Result<Payloads, StorageError>> + use<> {
+        let (cache, storage) = (Arc::clone(self), storage.clone());
+        let reading = tokio::spawn(async move { cache.payloads(&storage, &keys).await });
+        async move { reading.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())) }
+    }
+
+    async fn payloads(&self, storage: &Storage, keys: &[BlockKey]) -> Result<Payloads, StorageError> {
+        let mut found: HashMap<i64, Arc<Vec<u8>>> =
+            keys.iter().filter_map(|key| Some((key.id, self.get(key.id)?))).collect();
+        let missing: Vec<BlockKey> = keys.iter().filter(|key| !found.contains_key(&key.id)).copied().collect();
+        for (id, payload) in storage.block_payloads(&missing).await? {
+            let payload = Arc::new(payload);
+            self.put(id, &payload);
+            found.insert(id, payload);
+        }
+        Ok(keys.iter().map(|key| Some((*key, found.remove(&key.id)?))).collect())
+    }
+
+    fn get(&self, id: i64) -> Option<Arc<Vec<u8>>> {
         let mut inner = self.inner.lock();
         inner.clock += 1;
         let clock = inner.clock;
         let cached = inner.by_id.get_mut(&id)?;
         cached.used = clock;
-        Some(Arc::clone(&cached.block))
+        Some(Arc::clone(&cached.payload))
     }
 
-    fn put(&self, id: i64, block: &Arc<Vec<BlockSeries>>) {
-        let of_series = |one: &BlockSeries| {
-            let windows: usize = one.windows.iter().map(|(_, cell)| 8 + cell.bytes()).sum();
-            size_of::<BlockSeries>() + windows + size_of_val(one.exemplars.as_slice())
-        };
-        let bytes = block.iter().map(of_series).sum();
+    fn put(&self, id: i64, payload: &Arc<Vec<u8>>) {
         let mut inner = self.inner.lock();
         inner.clock += 1;
         let used = inner.clock;
-        inner.bytes += bytes;
-        if let Some(twin) = inner.by_id.insert(id, Cached { block: Arc::clone(block), bytes, used }) {
-            inner.bytes -= twin.bytes;
+        inner.bytes += payload.len();
+        if let Some(twin) = inner.by_id.insert(id, Cached { payload: Arc::clone(payload), used }) {
+            inner.bytes -= twin.payload.len();
         }
         while inner.bytes > BYTES_KEPT && inner.by_id.len() > 1 {
             let oldest = inner.by_id.iter().min_by_key(|(_, cached)| cached.used).map(|(id, _)| *id);
             let Some(gone) = oldest.and_then(|id| inner.by_id.remove(&id)) else { break };
-            inner.bytes -= gone.bytes;
+            inner.bytes -= gone.payload.len();
         }
     }
 }

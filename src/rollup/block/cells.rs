@@ -65,33 +65,91 @@ pub(super) fn encode(out: &mut ColumnWriter, cells: &[&Cell], series: &[BlockSer
     }
 }
 
-pub(super) fn decode(columns: &mut ColumnReader<'_>, counts: &[u32]) -> Result<Vec<Cell>, BlockError> {
-    let total = counts.iter().map(|n| *n as usize).sum::<usize>();
-    let n_stale =
-        usize::try_from(columns.varint()?).ok().filter(|n| *n <= total).ok_or(BlockError::Malformed("stale"))?;
-    let stale: Vec<u32> = columns.numbers(n_stale)?;
-    let n = total - n_stale;
-    let [kind] = columns.array()?;
-    let live: Vec<Cell> = match kind {
-        EMPTY if n == 0 => Vec::new(),
-        GAUGE => read_gauges(columns, n)?.into_iter().map(Cell::Gauge).collect(),
-        COUNTER => read_counters(columns, n)?.into_iter().map(Cell::Counter).collect(),
-        DELTA => read_deltas(columns, n)?.into_iter().map(Cell::Delta).collect(),
-        HISTOGRAM => histograms::decode(columns, n, &[])?.into_iter().map(|h| Cell::Histogram(Box::new(h))).collect(),
-        HISTOGRAM_RUNS => {
-            read_histogram_runs(columns, n)?.into_iter().map(|r| Cell::HistogramRuns(Box::new(r))).collect()
+/// The cells of a block as their columns stand, so that only those that are wanted are made: a block has some hundred
+/// thousand.
+pub(super) struct Cells {
+    live: Live,
+    /// Positions of stale cells among all.
+    stale: Vec<u32>,
+}
+
+enum Live {
+    Gauges { times: Vec<i64>, lasts: Vec<f64>, rich: Rare<Gauge> },
+    Counters { firsts: Runs, more: Rare<Vec<Run>> },
+    Deltas { sums: Vec<f64>, counts: Vec<u32> },
+    Made(Vec<Cell>),
+}
+
+/// What only some cells have, by ascending position.
+struct Rare<T>(Vec<(u32, T)>);
+
+impl<T: Clone> Rare<T> {
+    fn get(&self, at: usize) -> Option<T> {
+        let place = self.0.binary_search_by_key(&at, |(of, _)| *of as usize).ok()?;
+        self.0.get(place).map(|(_, rare)| rare.clone())
+    }
+}
+
+impl Live {
+    fn take(&mut self, at: usize) -> Option<Cell> {
+        match self {
+            Self::Gauges { times, lasts, rich } => {
+                Some(Cell::Gauge(rich.get(at).unwrap_or(Gauge::one(*times.get(at)?, *lasts.get(at)?))))
+            }
+            Self::Counters { firsts, more } => {
+                Some(Cell::Counter(Counter { first: firsts.get(at)?, more: more.get(at).map(Box::new) }))
+            }
+            Self::Deltas { sums, counts } => Some(Cell::Delta(Delta { sum: *sums.get(at)?, count: *counts.get(at)? })),
+            Self::Made(cells) => Some(std::mem::replace(cells.get_mut(at)?, Cell::Stale)),
         }
-        SUMMARY => read_summaries(columns, n)?.into_iter().map(|s| Cell::Summary(Box::new(s))).collect(),
+    }
+}
+
+impl Cells {
+    /// The cells at `positions`, which are asked for once.
+    pub(super) fn take(&mut self, positions: std::ops::Range<usize>) -> impl Iterator<Item = Cell> {
+        let mut stale_before = self.stale.partition_point(|at| (*at as usize) < positions.start);
+        positions.map_while(move |at| {
+            if self.stale.get(stale_before).is_some_and(|stale| *stale as usize == at) {
+                stale_before += 1;
+                return Some(Cell::Stale);
+            }
+            self.live.take(at - stale_before)
+        })
+    }
+}
+
+pub(super) fn decode(columns: &mut ColumnReader<'_>, counts: &[u32]) -> Result<Cells, BlockError> {
+    let total = counts.iter().map(|n| *n as usize).sum::<usize>();
+    let stale = rare(columns, total)?;
+    let n = total - stale.len();
+    let [kind] = columns.array()?;
+    let live = match kind {
+        EMPTY if n == 0 => Live::Made(Vec::new()),
+        GAUGE => read_gauges(columns, n)?,
+        COUNTER => read_counters(columns, n)?,
+        DELTA => Live::Deltas { sums: columns.numbers(n)?, counts: columns.numbers(n)? },
+        HISTOGRAM => {
+            let histograms = histograms::decode(columns, n, &[])?;
+            Live::Made(histograms.into_iter().map(|histogram| Cell::Histogram(Box::new(histogram))).collect())
+        }
+        HISTOGRAM_RUNS => {
+            let runs = read_histogram_runs(columns, n)?;
+            Live::Made(runs.into_iter().map(|runs| Cell::HistogramRuns(Box::new(runs))).collect())
+        }
+        SUMMARY => {
+            let summaries = read_summaries(columns, n)?;
+            Live::Made(summaries.into_iter().map(|summary| Cell::Summary(Box::new(summary))).collect())
+        }
         _ => return Err(BlockError::Malformed("shape")),
     };
-    if stale.is_empty() {
-        return Ok(live);
-    }
-    let (mut live, mut stale) = (live.into_iter(), stale.into_iter().peekable());
-    (0..total as u32)
-        .map(|at| if stale.next_if_eq(&at).is_some() { Some(Cell::Stale) } else { live.next() })
-        .collect::<Option<_>>()
-        .ok_or(BlockError::Malformed("stale positions"))
+    Ok(Cells { live, stale })
+}
+
+/// Positions of what is rare, checked to ascend below `n`.
+fn ascending(positions: Vec<u32>, n: usize) -> Result<Vec<u32>, BlockError> {
+    let sound = positions.is_sorted_by(|a, b| a < b) && positions.last().is_none_or(|last| (*last as usize) < n);
+    if sound { Ok(positions) } else { Err(BlockError::Malformed("positions")) }
 }
 
 fn positions<T: Copy>(items: &[T], which: impl Fn(T) -> bool) -> Vec<u32> {
@@ -126,23 +184,24 @@ fn gauges(out: &mut ColumnWriter, cells: &[&Gauge]) -> Result<(), BlockError> {
 
 fn rare(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<u32>, BlockError> {
     let k = usize::try_from(columns.varint()?).ok().filter(|k| *k <= n).ok_or(BlockError::Malformed("positions"))?;
-    columns.numbers(k)
+    ascending(columns.numbers(k)?, n)
 }
 
-fn read_gauges(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<Gauge>, BlockError> {
+fn read_gauges(columns: &mut ColumnReader<'_>, n: usize) -> Result<Live, BlockError> {
     let times: Vec<i64> = columns.numbers(n)?;
     let lasts: Vec<f64> = columns.numbers(n)?;
-    let mut out: Vec<Gauge> = times.into_iter().zip(lasts).map(|(time, last)| Gauge::one(time, last)).collect();
     let several = rare(columns, n)?;
     let counts: Vec<u32> = columns.numbers(several.len())?;
     let mins: Vec<f64> = columns.numbers(several.len())?;
     let maxes: Vec<f64> = columns.numbers(several.len())?;
     let sums: Vec<f64> = columns.numbers(several.len())?;
+    let mut rich = Vec::with_capacity(several.len());
     for ((((at, count), min), max), sum) in several.into_iter().zip(counts).zip(mins).zip(maxes).zip(sums) {
-        let gauge = out.get_mut(at as usize).ok_or(BlockError::Malformed("position"))?;
-        (gauge.count, gauge.min, gauge.max, gauge.sum) = (count, min, max, sum);
+        let (time, last) =
+            times.get(at as usize).zip(lasts.get(at as usize)).ok_or(BlockError::Malformed("position"))?;
+        rich.push((at, Gauge { count, min, max, sum, ..Gauge::one(*time, *last) }));
     }
-    Ok(out)
+    Ok(Live::Gauges { times, lasts, rich: Rare(rich) })
 }
 
 fn run_columns(out: &mut ColumnWriter, runs: &[Run]) -> Result<(), BlockError> {
@@ -151,11 +210,21 @@ fn run_columns(out: &mut ColumnWriter, runs: &[Run]) -> Result<(), BlockError> {
     out.numbers(&column(runs, |r| r.value))
 }
 
-fn read_runs(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<Run>, BlockError> {
-    let starts: Vec<i64> = columns.numbers(n)?;
-    let times: Vec<i64> = columns.numbers(n)?;
-    let values: Vec<f64> = columns.numbers(n)?;
-    Ok(starts.into_iter().zip(times).zip(values).map(|((start, time), value)| Run { start, time, value }).collect())
+/// Runs of counters as columns.
+struct Runs {
+    starts: Vec<i64>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl Runs {
+    fn read(columns: &mut ColumnReader<'_>, n: usize) -> Result<Self, BlockError> {
+        Ok(Self { starts: columns.numbers(n)?, times: columns.numbers(n)?, values: columns.numbers(n)? })
+    }
+
+    fn get(&self, at: usize) -> Option<Run> {
+        Some(Run { start: *self.starts.get(at)?, time: *self.times.get(at)?, value: *self.values.get(at)? })
+    }
 }
 
 fn counters(out: &mut ColumnWriter, cells: &[&Counter]) -> Result<(), BlockError> {
@@ -170,31 +239,23 @@ fn counters(out: &mut ColumnWriter, cells: &[&Counter]) -> Result<(), BlockError
     run_columns(out, &runs)
 }
 
-fn read_counters(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<Counter>, BlockError> {
-    let mut out: Vec<Counter> = read_runs(columns, n)?.into_iter().map(Counter::one).collect();
+fn read_counters(columns: &mut ColumnReader<'_>, n: usize) -> Result<Live, BlockError> {
+    let firsts = Runs::read(columns, n)?;
     let reset = rare(columns, n)?;
     let counts: Vec<u32> = columns.numbers(reset.len())?;
     let k = usize::try_from(columns.varint()?).map_err(|_| BlockError::Malformed("runs"))?;
     if k as u64 != counts.iter().map(|n| u64::from(*n)).sum::<u64>() || k > super::WINDOWS_MAX as usize {
         return Err(BlockError::Malformed("runs"));
     }
-    let mut runs = read_runs(columns, k)?.into_iter();
-    for (at, count) in reset.into_iter().zip(counts) {
-        let counter = out.get_mut(at as usize).ok_or(BlockError::Malformed("position"))?;
-        counter.more = Some(Box::new(runs.by_ref().take(count as usize).collect()));
-    }
-    Ok(out)
+    let runs = Runs::read(columns, k)?;
+    let mut runs = (0..k).filter_map(|at| runs.get(at));
+    let more = |(at, count)| (at, runs.by_ref().take(count as usize).collect());
+    Ok(Live::Counters { firsts, more: Rare(reset.into_iter().zip(counts).map(more).collect()) })
 }
 
 fn deltas(out: &mut ColumnWriter, cells: &[&Delta]) -> Result<(), BlockError> {
     out.numbers(&column(cells, |d| d.sum))?;
     out.numbers(&column(cells, |d| d.count))
-}
-
-fn read_deltas(columns: &mut ColumnReader<'_>, n: usize) -> Result<Vec<Delta>, BlockError> {
-    let sums: Vec<f64> = columns.numbers(n)?;
-    let counts: Vec<u32> = columns.numbers(n)?;
-    Ok(sums.into_iter().zip(counts).map(|(sum, count)| Delta { sum, count }).collect())
 }
 
 fn histogram_runs(out: &mut ColumnWriter, cells: &[&HistogramRuns], series: &[BlockSeries]) -> Result<(), BlockError> {

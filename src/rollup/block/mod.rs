@@ -129,24 +129,34 @@ pub(super) fn decode(bytes: &[u8], want: &dyn Fn(SeriesId) -> bool) -> Result<Ve
     let width = u32::try_from(columns.varint()?).map_err(|_| BlockError::Malformed("width"))?;
     let n = columns.count(8)?;
     let ids: Vec<SeriesId> = (0..n).map(|_| columns.u64().map(SeriesId)).collect::<Result<_, _>>()?;
+    if !ids.iter().any(|id| want(*id)) {
+        return Ok(Vec::new());
+    }
     let counts: Vec<u32> = columns.numbers(n)?;
     let windows = counts.iter().map(|count| u64::from(*count)).sum::<u64>();
     if windows > WINDOWS_MAX {
         return Err(BlockError::Malformed("too many windows"));
     }
     let gaps: Vec<u32> = columns.numbers(windows as usize)?;
-    let mut cells = cells::decode(&mut columns, &counts)?.into_iter();
-    let mut gaps = gaps.into_iter();
-    let mut series = Vec::new();
+    let mut cells = cells::decode(&mut columns, &counts)?;
+    let mut series = Vec::with_capacity(n);
+    let mut from = 0;
     for (id, count) in ids.iter().zip(&counts) {
-        let mut start = 0u32;
-        let mut windows = Vec::with_capacity(if want(*id) { *count as usize } else { 0 });
-        for (gap, cell) in gaps.by_ref().zip(cells.by_ref()).take(*count as usize) {
-            start = start.wrapping_add(gap.wrapping_mul(width));
-            if windows.capacity() > 0 {
-                windows.push((start, cell));
+        let to = from + *count as usize;
+        let mut windows = Vec::new();
+        if want(*id) {
+            let mut start = 0u32;
+            let starts = gaps.get(from..to).unwrap_or_default().iter().map(|gap| {
+                start = start.wrapping_add(gap.wrapping_mul(width));
+                start
+            });
+            windows.reserve_exact(to - from);
+            windows.extend(starts.zip(cells.take(from..to)));
+            if windows.len() < to - from {
+                return Err(BlockError::Malformed("cells"));
             }
         }
+        from = to;
         series.push(BlockSeries { id: *id, windows, exemplars: Vec::new() });
     }
     decode_exemplars(&mut columns, &mut series)?;
