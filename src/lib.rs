@@ -86,7 +86,7 @@
 //! | 7 | [`gateway`]: JSON API, `/ws`, the embedded dashboard · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`alerting`]: rules, alerts, who is told, backtests · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
-//! | 4 | [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams · [`traces`]: which traces are kept, their tail, blocks and index |
+//! | 4 | [`policy`]: policies and their revisions · [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams · [`traces`]: which traces are kept, their tail, blocks and index |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
 //! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded · [`live`]: numbered changes for those who watch |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |
@@ -106,6 +106,7 @@ pub mod notify;
 
 pub mod query;
 
+pub mod policy;
 pub mod rollup;
 pub mod traces;
 

@@ -11,7 +11,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (7, &["gateway", "grpc"]),
     (6, &["ingest", "alerting", "notify"]),
     (5, &["query"]),
-    (4, &["rollup", "traces"]),
+    (4, &["policy", "rollup", "traces"]),
     (3, &["storage", "redis"]),
     (2, &["telemetry", "template", "live"]),
     (1, &["model"]),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::error::AlertingError;
 use super::{Alerting, evaluate, stored, validate};
-use crate::model::{Acknowledgement, Alert, AlertState, Transition, fingerprint};
+use crate::model::{Acknowledgement, Alert, AlertState, Mistakes, Transition, fingerprint};
 use crate::storage::{ActiveFilter, AlertRow, TransitionRow};
 
 /// Most open alerts in one answer.
@@ -144,7 +144,7 @@ impl Alerting {
     /// # Errors
     /// When it is not open, or there is no name.
     pub async fn acknowledge(&self, id: &str, by: &str, note: &str) -> Result<Alert, AlertingError> {
-        let mut mistakes = validate::Mistakes::default();
+        let mut mistakes = Mistakes::default();
         mistakes.name("by", by);
         mistakes.text("note", note);
         mistakes.done()?;

@@ -1,23 +1,15 @@
 //! Why alerting does not do what was asked.
 
 use crate::error::ErrorCode;
+use crate::model::{Violation, in_words};
 use crate::query::QueryError;
 use crate::storage::{StorageError, WriteError};
-
-/// One mistake in what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Which field, as JSON names it.
-    pub field: String,
-    /// What is wrong with it, and the limit.
-    pub what: String,
-}
 
 /// Why not.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertingError {
     /// What was written is not sound.
-    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.what)).collect::<Vec<_>>().join("; "))]
+    #[error("{}", in_words(.0))]
     Invalid(Vec<Violation>),
     /// There is no such thing.
     #[error("there is no {0}")]
@@ -42,6 +34,12 @@ pub enum AlertingError {
     /// The database.
     #[error("the database did not answer")]
     Storage(#[from] StorageError),
+}
+
+impl From<Vec<Violation>> for AlertingError {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::Invalid(violations)
+    }
 }
 
 impl AlertingError {

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub use backtest::{Backtest, BacktestSeries, BacktestSummary};
 pub use board::{AlertDetail, Chart};
 pub use counters::AlertingMetrics;
-pub use error::{AlertingError, Violation};
+pub use error::AlertingError;
 pub use explain::{ExplainStep, Explanation};
 pub use quiet::{RouteAnswer, SilenceStatus, WindowStatus};
 pub use replay::ReplayedTransition;

@@ -8,8 +8,8 @@ use chrono::Utc;
 use serde_json::json;
 
 use super::error::AlertingError;
-use super::{Alerting, stored, validate};
-use crate::model::{Rule, RuleOrigin, Slo};
+use super::{Alerting, stored};
+use crate::model::{Mistakes, Rule, RuleOrigin, Slo};
 use crate::query::{AnswerValue, Condition, Sample};
 use crate::storage::{Expected, WriteError};
 
@@ -100,7 +100,7 @@ fn rules(slo: &Slo) -> Vec<Rule> {
 }
 
 fn check(slo: &Slo) -> Result<(), AlertingError> {
-    let mut mistakes = validate::Mistakes::default();
+    let mut mistakes = Mistakes::default();
     mistakes.id("id", &slo.id);
     mistakes.unless(slo.id.len() <= 80, "id", || format!("{} bytes > limit of 80", slo.id.len()));
     mistakes.name("name", &slo.name);
@@ -116,7 +116,7 @@ fn check(slo: &Slo) -> Result<(), AlertingError> {
             mistakes.unless(false, field, || error.to_string());
         }
     }
-    mistakes.done()
+    Ok(mistakes.done()?)
 }
 
 impl Alerting {
@@ -238,7 +238,7 @@ mod tests {
             let rules = rules(&slo);
             assert_eq!(rules.len(), expect, "{objective}");
             for rule in rules {
-                validate::rule(super::super::rulebook::unsaved(rule)).expect("sound");
+                super::super::validate::rule(super::super::rulebook::unsaved(rule)).expect("sound");
             }
         }
         assert!(check(&Slo { objective: 100.0, ..slo(99.0) }).is_err());

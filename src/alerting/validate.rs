@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{AlertingError, Violation};
+use super::error::AlertingError;
 use super::evaluate::ReadyRule;
 use super::templates;
-use crate::model::{Inhibition, LabelMatcher, MaintenanceWindow, Period, Route, Rule, Schedule, Silence, StoredRule};
+use crate::model::{
+    ID_BYTES_MAX, Inhibition, LabelMatcher, MaintenanceWindow, Mistakes, NAME_BYTES_MAX, Period, Route, Rule, Schedule,
+    Silence, StoredRule,
+};
 
-/// Longest id of anything, in bytes.
-const ID_BYTES_MAX: usize = 100;
-/// Longest name, in bytes.
-const NAME_BYTES_MAX: usize = 200;
-/// Longest free text, in bytes.
-const TEXT_BYTES_MAX: usize = 4 << 10;
 /// Longest hold, cooldown and the like.
 const PERIOD_MAX: Period = Period::minutes(30 * 24 * 60);
 /// Longest evaluation interval.
@@ -34,44 +31,9 @@ const INHIBITIONS_MAX: usize = 100;
 /// Most matchers in one list.
 const MATCHERS_MAX: usize = 20;
 
-/// Mistakes, as they are found.
-#[derive(Default)]
-pub(super) struct Mistakes(Vec<Violation>);
-
 impl Mistakes {
-    pub(super) fn unless(&mut self, sound: bool, field: &str, what: impl FnOnce() -> String) {
-        if !sound {
-            self.0.push(Violation { field: field.to_owned(), what: what() });
-        }
-    }
-
-    pub(super) fn done(self) -> Result<(), AlertingError> {
-        if self.0.is_empty() { Ok(()) } else { Err(AlertingError::Invalid(self.0)) }
-    }
-
-    pub(super) fn id(&mut self, field: &str, id: &str) {
-        let sound = |b: u8| b.is_ascii_alphanumeric() || b"_-.:".contains(&b);
-        let ok = (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(sound);
-        self.unless(ok, field, || format!("{id:?} is not 1 to {ID_BYTES_MAX} letters, digits, _, -, . or :"));
-    }
-
-    pub(super) fn name(&mut self, field: &str, name: &str) {
-        let ok = (1..=NAME_BYTES_MAX).contains(&name.trim().len());
-        self.unless(ok, field, || format!("must have 1 to {NAME_BYTES_MAX} bytes, not {}", name.len()));
-    }
-
-    pub(super) fn text(&mut self, field: &str, text: &str) {
-        self.unless(text.len() <= TEXT_BYTES_MAX, field, || {
-            format!("{} bytes > limit of {TEXT_BYTES_MAX}", text.len())
-        });
-    }
-
     fn period(&mut self, field: &str, period: Period, most: Period) {
         self.unless(period <= most, field, || format!("{period} > limit of {most}"));
-    }
-
-    fn finite(&mut self, field: &str, number: Option<f64>) {
-        self.unless(number.is_none_or(f64::is_finite), field, || "must be a finite number".to_owned());
     }
 
     pub(super) fn receivers(&mut self, field: &str, receivers: &[String]) {
@@ -140,7 +102,7 @@ pub(super) fn rule(stored: StoredRule) -> Result<ReadyRule, AlertingError> {
     match ReadyRule::new(stored.clone()) {
         Ok(ready) => {
             levels(&mut mistakes, &ready);
-            mistakes.done().map(|()| ready)
+            Ok(mistakes.done().map(|()| ready)?)
         }
         Err(error) => {
             mistakes.unless(false, "condition", || error.to_string());
@@ -220,10 +182,8 @@ pub(super) fn silence(silence: &Silence) -> Result<(), AlertingError> {
         "a silence lasts at most 366 days".to_owned()
     });
     mistakes.text("comment", &silence.comment);
-    mistakes.unless(silence.created_by.len() <= NAME_BYTES_MAX, "createdBy", || {
-        format!("{} bytes > limit of {NAME_BYTES_MAX}", silence.created_by.len())
-    });
-    mistakes.done()
+    mistakes.at_most("createdBy", silence.created_by.len(), NAME_BYTES_MAX, "bytes");
+    Ok(mistakes.done()?)
 }
 
 /// Checks a maintenance window.
@@ -236,7 +196,7 @@ pub(super) fn window(window: &MaintenanceWindow) -> Result<(), AlertingError> {
     if let Schedule::Once { starts_at, ends_at } = &window.schedule {
         mistakes.unless(starts_at < ends_at, "schedule.endsAt", || "must be after startsAt".to_owned());
     }
-    mistakes.done()
+    Ok(mistakes.done()?)
 }
 
 /// Checks the routing tree.
@@ -248,7 +208,7 @@ pub(super) fn routes(tree: &Route) -> Result<(), AlertingError> {
     let mut nodes = 0;
     route(&mut mistakes, tree, 0, &mut nodes);
     mistakes.unless(nodes <= ROUTES_MAX, "routes", || format!("{nodes} routes > limit of {ROUTES_MAX}"));
-    mistakes.done()
+    Ok(mistakes.done()?)
 }
 
 fn route(mistakes: &mut Mistakes, route_: &Route, depth: usize, nodes: &mut usize) {
@@ -283,5 +243,5 @@ pub(super) fn inhibitions(inhibitions: &[Inhibition]) -> Result<(), AlertingErro
         mistakes.unless(!inhibition.source.is_empty(), "source", || "must have a matcher".to_owned());
         mistakes.unless(!inhibition.target.is_empty(), "target", || "must have a matcher".to_owned());
     }
-    mistakes.done()
+    Ok(mistakes.done()?)
 }

@@ -32,6 +32,7 @@ use crate::gateway::{Facts, Gateway, Shown};
 use crate::grpc::Rooms;
 use crate::ingest::{Ingest, encode_host, walk_spans};
 use crate::notify::Notifier;
+use crate::policy::Policies;
 use crate::query::Engine;
 use crate::rollup::{Compactor, Streams, run_flusher};
 use crate::storage::{self, Storage};
@@ -207,6 +208,7 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             alerting: Arc::clone(&alerting),
             notifier: Arc::clone(&notifier),
+            policies: Arc::new(Policies::new(streams.storage().clone())),
             traces: Arc::clone(&traces),
             facts,
         });

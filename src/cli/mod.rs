@@ -7,6 +7,7 @@ mod alerts;
 mod check;
 mod demo;
 mod notify;
+mod policies;
 mod query;
 mod rules;
 mod send;
@@ -61,6 +62,8 @@ enum Command {
     Alerts(alerts::AlertsArgs),
     /// Silences: make, list and end them
     Silences(silences::SilencesArgs),
+    /// Policies: how caches and batchers of services behave
+    Policies(policies::PoliciesArgs),
     /// Traces: those that were kept, and one as a tree
     Traces(traces::TracesArgs),
     /// Print a completion script for a shell
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => run(rules::run(args)),
         Command::Alerts(args) => run(alerts::run(args)),
         Command::Silences(args) => run(silences::run(args)),
+        Command::Policies(args) => run(policies::run(args)),
         Command::Traces(args) => run(traces::run(args)),
     }
 }

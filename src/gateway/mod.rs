@@ -17,6 +17,7 @@ mod ledger;
 mod live;
 mod openapi;
 mod page;
+mod policies;
 mod problem;
 mod prometheus_rules;
 mod query;
@@ -48,6 +49,7 @@ use crate::alerting::Alerting;
 use crate::ingest::Ingest;
 use crate::model::Width;
 use crate::notify::Notifier;
+use crate::policy::Policies;
 use crate::query::Engine;
 use crate::rollup::Streams;
 use crate::telemetry::Telemetry;
@@ -93,6 +95,8 @@ pub struct Shown {
     pub alerting: Arc<Alerting>,
     /// Receivers and deliveries.
     pub notifier: Arc<Notifier>,
+    /// Policies.
+    pub policies: Arc<Policies>,
     /// Kept traces.
     pub traces: Arc<Traces>,
     /// The rest.

@@ -17,11 +17,12 @@ use utoipa_axum::routes;
 use super::problem::ProblemDocument;
 use super::same_origin::same_origin;
 use super::{
-    State, alerts, backtest, catalog, deliveries, discovery, exemplars, health, indicators, ledger, prometheus_rules,
-    query, receivers, routing, rules, service_graph, silences, slos, traces,
+    State, alerts, backtest, catalog, deliveries, discovery, exemplars, health, indicators, ledger, policies,
+    prometheus_rules, query, receivers, routing, rules, service_graph, silences, slos, traces,
 };
 use crate::alerting::Alerting;
 use crate::notify::Notifier;
+use crate::policy::Policies;
 use crate::traces::Traces;
 
 #[derive(OpenApi)]
@@ -89,6 +90,16 @@ fn notifications() -> OpenApiRouter<Arc<Notifier>> {
         .routes(routes!(deliveries::resend))
 }
 
+/// Policies and their revisions.
+fn policies_of_sdks() -> OpenApiRouter<Arc<Policies>> {
+    OpenApiRouter::new()
+        .routes(routes!(policies::list, policies::create))
+        .routes(routes!(policies::one, policies::replace, policies::delete))
+        .routes(routes!(policies::revisions))
+        .routes(routes!(policies::diff))
+        .routes(routes!(policies::revert))
+}
+
 /// Kept traces.
 fn kept_traces() -> OpenApiRouter<Arc<Traces>> {
     OpenApiRouter::new()
@@ -107,9 +118,12 @@ pub(super) fn router(state: &State) -> Router<Arc<State>> {
     let (traces, of_traces) = kept_traces().split_for_parts();
     document.merge(of_notifications);
     document.merge(of_traces);
+    let (policies, of_policies) = policies_of_sdks().split_for_parts();
+    document.merge(of_policies);
     let changing = Router::new()
         .merge(alerting.with_state(Arc::clone(&state.alerting)))
         .merge(notifications.with_state(Arc::clone(&state.notifier)))
+        .merge(policies.with_state(Arc::clone(&state.policies)))
         .layer(from_fn(same_origin));
     let text: Arc<str> = document.to_json().unwrap_or_default().into();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
@@ -134,6 +148,7 @@ mod tests {
         document.merge(alerting().into_openapi());
         document.merge(notifications().into_openapi());
         document.merge(kept_traces().into_openapi());
+        document.merge(policies_of_sdks().into_openapi());
         document
     }
 

@@ -6,7 +6,9 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::alerting::AlertingError;
+use crate::model::Violation;
 use crate::notify::NotifyError;
+use crate::policy::PolicyError;
 use crate::query::QueryError;
 
 /// An error as it is written.
@@ -75,6 +77,26 @@ impl From<AlertingError> for Problem {
         }
         let field = match &error {
             AlertingError::Invalid(violations) => violations.first().map(|violation| violation.field.clone()),
+            _ => None,
+        };
+        Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }
+    }
+}
+
+impl From<Vec<Violation>> for Problem {
+    fn from(violations: Vec<Violation>) -> Self {
+        PolicyError::Invalid(violations).into()
+    }
+}
+
+impl From<PolicyError> for Problem {
+    fn from(error: PolicyError) -> Self {
+        let code = error.code();
+        if code.http().is_server_error() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "policies not answered");
+        }
+        let field = match &error {
+            PolicyError::Invalid(violations) => violations.first().map(|violation| violation.field.clone()),
             _ => None,
         };
         Self { field, ..Self::of(code.http(), code.as_str(), error.to_string()) }

@@ -1,4 +1,4 @@
-//! The words of the product: metrics, labels, series, windows and what is kept per window; rules, alerts, silences, routes.
+//! The words of the product: metrics, labels, series, windows and what is kept per window; rules, alerts, silences, routes; policies.
 //!
 //! Layer 1. No I/O, no async, no wire format: a thing comes in as wire bytes, is one of these types from
 //! `ingest` to `query`, and leaves as protobuf or JSON.
@@ -9,8 +9,10 @@ mod histogram;
 mod labels;
 mod matcher;
 mod metric;
+mod mistakes;
 mod notification;
 mod period;
+mod policy;
 mod routing;
 mod rule;
 mod semconv;
@@ -27,8 +29,15 @@ pub use histogram::{Buckets, ExponentialBuckets, Histogram, MAX_BUCKETS, MAX_SCA
 pub use labels::{Labels, canonical_label_name};
 pub use matcher::{LabelMatcher, MatchOp, all_match};
 pub use metric::{Metric, MetricId, MetricKind, Temporality, prometheus_name};
+pub(crate) use mistakes::{ID_BYTES_MAX, Mistakes, NAME_BYTES_MAX};
+pub use mistakes::{Violation, in_words};
 pub use notification::{Notification, NotificationReason, NotifiedAlert, Severity};
 pub use period::Period;
+pub use policy::{
+    Adjustment, BatchPolicy, CachePolicy, CacheStrategy, Compression, GuardAction, GuardReading, LABELS_MAX, LEASE_MIN,
+    OverrideBounds, Policy, PolicyChange, PolicySelector, RatePolicy, RetryPolicy, RolloutGuard, RolloutStage,
+    RolloutState, StoredPolicy, changes, glob, share,
+};
 pub use routing::{GroupPolicy, Inhibition, Route};
 pub use rule::{EscalationStep, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};
 pub use semconv::{Alias, alias_of, label_aliases};

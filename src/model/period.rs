@@ -26,6 +26,12 @@ impl Period {
         Self(seconds * 1_000)
     }
 
+    /// So many milliseconds.
+    #[must_use]
+    pub(crate) const fn milliseconds(millis: u32) -> Self {
+        Self(millis as i64)
+    }
+
     /// So many minutes.
     #[must_use]
     pub const fn minutes(minutes: i64) -> Self {

@@ -316,6 +316,31 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    policies (id) {
+        id -> Text,
+        definition -> Jsonb,
+        revision -> BigInt,
+        deleted -> Bool,
+        author -> Text,
+        reason -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    policy_revisions (policy_id, revision) {
+        policy_id -> Text,
+        revision -> BigInt,
+        definition -> Jsonb,
+        deleted -> Bool,
+        author -> Text,
+        reason -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
 use diesel::sql_types::{Array, BigInt, Binary, Jsonb, Text, Timestamptz};
 
 diesel::define_sql_function! {

@@ -23,6 +23,7 @@ mod live;
 mod memory;
 mod notify;
 mod own_telemetry;
+mod policies;
 mod promql;
 mod redis;
 mod remembered;

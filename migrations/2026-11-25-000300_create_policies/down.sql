@@ -1,0 +1,2 @@
+DROP TABLE policy_revisions;
+DROP TABLE policies;

@@ -1,0 +1,61 @@
+//! Why a policy is not changed as was asked.
+
+use crate::error::ErrorCode;
+use crate::model::{Violation, in_words};
+use crate::storage::{StorageError, WriteError};
+
+/// Why not.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// What was written is not sound.
+    #[error("{}", in_words(.0))]
+    Invalid(Vec<Violation>),
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    Absent(String),
+    /// There is another one already.
+    #[error("there is a {0} already")]
+    Exists(String),
+    /// It has changed since it was read.
+    #[error("the {what} is at revision {revision} by now: read it again")]
+    Stale {
+        /// What.
+        what: String,
+        /// Where it is.
+        revision: i64,
+    },
+    /// The database.
+    #[error("the database did not answer")]
+    Storage(#[from] StorageError),
+}
+
+impl From<Vec<Violation>> for PolicyError {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl PolicyError {
+    /// A write to `what` that was not taken.
+    pub(super) fn of_write(error: WriteError, what: String) -> Self {
+        match error {
+            WriteError::Absent => Self::Absent(what),
+            WriteError::Exists => Self::Exists(what),
+            WriteError::Stale(revision) => Self::Stale { what, revision },
+            WriteError::Storage(error) => Self::Storage(error),
+        }
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) => ErrorCode::InvalidArgument,
+            Self::Absent(_) => ErrorCode::NotFound,
+            Self::Exists(_) => ErrorCode::AlreadyExists,
+            Self::Stale { .. } => ErrorCode::Conflict,
+            Self::Storage(error) if error.is_unavailable() => ErrorCode::Unavailable,
+            Self::Storage(_) => ErrorCode::Internal,
+        }
+    }
+}
