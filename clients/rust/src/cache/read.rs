@@ -1,0 +1,584 @@
+//! How a read goes: memory, writes that wait, Redis, the source.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::clock::{ms, ticks_of_ms};
+use super::codec::Codec;
+use super::flight::{Answer, Flight};
+use super::frame::{self, Body, Frame, Stored};
+use super::inner::Inner;
+use super::key::CacheKey;
+use super::l1::{Gone, Held, KeyHash, Looked, Meta, New, Stored as Kept, cost_of, seconds_of};
+use super::l2::{L2, STORE_WITHIN};
+use super::policy::CachePolicy;
+use super::source::{CacheError, Source};
+use super::stamps::Standing;
+
+/// Values up to this size are taken out of memory without an allocation.
+const SMALL: usize = 256;
+/// First and longest pause between two looks for what another instance loads.
+const LOOK_AFTER: Duration = Duration::from_millis(5);
+const LOOK_AFTER_MAX: Duration = Duration::from_millis(50);
+
+/// A value taken out of memory.
+enum Bytes {
+    Small([u8; SMALL], usize),
+    Large(Vec<u8>),
+}
+
+impl Bytes {
+    #[inline]
+    fn of(value: &[u8]) -> Self {
+        let mut small = [0; SMALL];
+        match small.get_mut(..value.len()) {
+            Some(room) => {
+                room.copy_from_slice(value);
+                Self::Small(small, value.len())
+            }
+            None => Self::Large(value.to_vec()),
+        }
+    }
+
+    #[inline]
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Small(small, len) => small.get(..*len).unwrap_or_default(),
+            Self::Large(large) => large,
+        }
+    }
+}
+
+/// What memory says.
+pub(super) enum Seen<V> {
+    /// The value, or that there is none; whether it should be loaded anew by the way.
+    Hit(Option<V>, bool),
+    /// Past its life, and to be served only when it cannot be loaded.
+    Late,
+    Miss,
+}
+
+/// How an entry stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    Early,
+    Stale,
+    Grace,
+    Over,
+    Invalid,
+}
+
+/// Whether an entry is loaded anew before its end (`XFetch`): the likelier the nearer the end and the dearer the load.
+fn is_early(left: Duration, within: Duration, cost: u8) -> bool {
+    left < within && seconds_of(cost) * -fastrand::f64().max(f64::MIN_POSITIVE).ln() >= left.as_secs_f64()
+}
+
+impl<S: Source> Inner<S> {
+    fn age(&self, held: &Held<'_>, hash: KeyHash, now: u32) -> Age {
+        let hot = &self.hot;
+        let life = if held.meta.negative { &hot.negative_ttl } else { &hot.l1_ttl };
+        let life = life.load(Ordering::Relaxed);
+        let jitter = u64::from(hot.jitter.load(Ordering::Relaxed)) * (hash.0 >> 48) >> 16;
+        let life = life - (u64::from(life) * jitter >> 16) as u32;
+        let life = held.meta.ttl.map_or(life, |own| own.min(life.max(own)));
+        let age = now.saturating_sub(held.meta.born);
+        if now == u32::MAX {
+            return Age::Over;
+        }
+        if age < life {
+            let early = hot.early.load(Ordering::Relaxed);
+            let left = life - age;
+            let tick = |ticks: u32| Duration::from_millis(u64::from(ticks) * 16);
+            let is_early = early > 0 && is_early(tick(left), tick(early), held.meta.cost);
+            return if is_early { Age::Early } else { Age::Fresh };
+        }
+        let past = age - life;
+        if past < hot.stale.load(Ordering::Relaxed) && !held.meta.negative {
+            Age::Stale
+        } else if past < hot.grace.load(Ordering::Relaxed) && !held.meta.negative {
+            Age::Grace
+        } else {
+            Age::Over
+        }
+    }
+
+    /// A fresh entry of memory: its value, or that there is none. Counts no miss.
+    #[inline]
+    pub(super) fn fresh(&self, key: &str, hash: KeyHash) -> Option<Option<S::Value>> {
+        Some(self.find(key, hash, |age| age == Age::Fresh)?.1?.1)
+    }
+
+    /// Whether a fresh entry is in memory.
+    pub(super) fn is_there(&self, key: &S::Key) -> bool {
+        key.with_text(|text| {
+            let hash = self.l1.hash(text.as_bytes());
+            self.is_trusted() && self.fresh(text, hash).is_some()
+        })
+    }
+
+    /// Looks into memory.
+    pub(super) fn look(&self, key: &str, hash: KeyHash) -> Seen<S::Value> {
+        match self.find(key, hash, |age| matches!(age, Age::Fresh | Age::Early | Age::Stale)) {
+            Some((_, Some(found))) if found.0 != Age::Stale || self.serves_stale() => {
+                Seen::Hit(found.1, found.0 != Age::Fresh)
+            }
+            Some((Age::Grace, _)) => Seen::Late,
+            Some((Age::Over, _)) => self.miss(hash, Some(Gone::Expired)),
+            Some((Age::Invalid, _)) => self.miss(hash, Some(Gone::Invalidated)),
+            _ => self.miss(hash, None),
+        }
+    }
+
+    fn serves_stale(&self) -> bool {
+        self.counters.stale_served.add(1);
+        true
+    }
+
+    /// How the entry stands, and if `wanted`, its value.
+    #[expect(
+        clippy::type_complexity,
+        reason = "how it stands; and its value, which there may be none of at the source"
+    )]
+    fn find(
+        &self,
+        key: &str,
+        hash: KeyHash,
+        wanted: impl Fn(Age) -> bool,
+    ) -> Option<(Age, Option<(Age, Option<S::Value>)>)> {
+        let (now, generation) = (self.clock.now(), self.stamps.generation());
+        let look = |held: &Held<'_>| {
+            let old = held.meta.stamp != generation;
+            if old && !self.stamps.is_good(held.meta.stamp, key, held.tags()) {
+                return Looked { made: (Age::Invalid, None), is_hit: false, restamp: None };
+            }
+            let age = self.age(held, hash, now);
+            let is_hit = wanted(age);
+            let bytes = is_hit.then(|| (held.meta.negative, Bytes::of(held.value)));
+            Looked { made: (age, bytes), is_hit, restamp: old.then_some(generation) }
+        };
+        let (age, bytes) = self.l1.read(hash, key.as_bytes(), look)?;
+        let Some((negative, bytes)) = bytes else { return Some((age, None)) };
+        if negative {
+            self.counters.negative_hits.add(1);
+            return Some((age, Some((age, None))));
+        }
+        // Bytes that are no such value are as good as none.
+        Some((age, self.codec.decode(bytes.get()).map(|value| (age, Some(value)))))
+    }
+
+    fn miss(&self, hash: KeyHash, gone: Option<Gone>) -> Seen<S::Value> {
+        let count = match gone.or_else(|| self.l1.why_gone(hash)) {
+            None => &self.counters.misses_never_seen,
+            Some(Gone::Expired) => &self.counters.misses_expired,
+            Some(Gone::Invalidated) => &self.counters.misses_invalidated,
+            Some(Gone::Evicted) => &self.counters.misses_evicted,
+        };
+        count.add(1);
+        Seen::Miss
+    }
+
+    /// What may be served when the load has failed.
+    fn late(&self, key: &str, hash: KeyHash) -> Option<S::Value> {
+        let trusted = self.is_trusted();
+        let found = if trusted { self.find(key, hash, |age| age != Age::Over && age != Age::Invalid) } else { None };
+        let value = found?.1?.1?;
+        self.counters.grace_served.add(1);
+        Some(value)
+    }
+
+    /// From memory, or else from one flight for all who ask.
+    pub(super) async fn get_or_load(self: &Arc<Self>, key: &S::Key, text: &str, hash: KeyHash) -> Answer<S::Value> {
+        if self.hot.bypass.load(Ordering::Relaxed) {
+            return self.load(key, &self.policy()).await.map(|(value, _)| value);
+        }
+        if self.is_trusted() {
+            match self.look(text, hash) {
+                Seen::Hit(value, anew) => {
+                    if anew {
+                        self.refresh(key, text, hash);
+                    }
+                    return Ok(value);
+                }
+                Seen::Late => self.counters.misses_expired.add(1),
+                Seen::Miss => {}
+            }
+        } else {
+            self.counters.untrusted.add(1);
+            self.miss(hash, None);
+        }
+        let (flight, is_new) = self.flights.join(hash, text, self.stamps.generation());
+        if is_new {
+            self.fly(key.clone(), text.to_owned(), hash, Arc::clone(&flight));
+        } else {
+            self.counters.coalesced.add(1);
+        }
+        match flight.answer().await {
+            Err(error @ CacheError::Load(_)) => self.late(text, hash).map(Some).ok_or(error),
+            answer => answer,
+        }
+    }
+
+    /// Loads anew, while what there is goes on being served.
+    pub(super) fn refresh(self: &Arc<Self>, key: &S::Key, text: &str, hash: KeyHash) {
+        let (flight, is_new) = self.flights.join(hash, text, self.stamps.generation());
+        if is_new {
+            self.counters.refreshed.add(1);
+            self.fly(key.clone(), text.to_owned(), hash, flight);
+        }
+    }
+
+    fn fly(self: &Arc<Self>, key: S::Key, text: String, hash: KeyHash, flight: Arc<Flight<S::Value>>) {
+        let trip =
+            Trip { inner: Arc::clone(self), key, text, hash, flight, policy: self.policy(), begun: Instant::now() };
+        tokio::spawn(trip.fly());
+    }
+
+    /// Asks the source, and again as the policy says. With how long the last try took.
+    async fn load(&self, key: &S::Key, policy: &CachePolicy) -> Result<(Option<S::Value>, Duration), CacheError> {
+        self.counters.loads.add(1);
+        let tries = async {
+            let mut attempt = 1;
+            loop {
+                let begun = Instant::now();
+                let failure = match self.source.load(key).await {
+                    Ok(value) => return Ok((value, begun.elapsed())),
+                    Err(failure) => failure,
+                };
+                attempt += 1;
+                if !failure.retryable || attempt > policy.retry.attempts || !self.may_retry() {
+                    return Err(failure.why);
+                }
+                let jittered = policy.retry.ceiling(attempt).mul_f64(fastrand::f64());
+                sleep(failure.retry_after.map_or(jittered, |after| after.max(jittered))).await;
+                self.counters.retries.add(1);
+            }
+        };
+        let answer = match timeout(policy.load_timeout, tries).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(format!("no answer within load_timeout of {:?}", policy.load_timeout)),
+        };
+        match answer {
+            Ok((value, took)) => {
+                self.earn_retries(policy);
+                self.counters.loaded(took);
+                self.counters.loads_empty.add(u64::from(value.is_none()));
+                Ok((value, took))
+            }
+            Err(why) => {
+                self.counters.load_errors.add(1);
+                Err(CacheError::Load(why))
+            }
+        }
+    }
+
+    pub(super) fn may_retry(&self) -> bool {
+        let mut retries = self.retries.lock();
+        let may = *retries >= 1.0;
+        *retries -= f64::from(u8::from(may));
+        may
+    }
+
+    pub(super) fn earn_retries(&self, policy: &CachePolicy) {
+        let mut retries = self.retries.lock();
+        *retries = (*retries + policy.retry.budget_ratio).min(f64::from(policy.retry.budget_reserve.max(1)));
+    }
+
+    /// Puts a value into memory.
+    pub(super) fn keep(&self, (text, hash): (&str, KeyHash), (stamp, stored): (u32, &Stored), ttl: Option<u32>) {
+        let negative = stored.bytes.is_none();
+        let life = if negative { &self.hot.negative_ttl } else { &self.hot.l1_ttl };
+        if life.load(Ordering::Relaxed) == 0 || self.hot.l1_ttl.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // What another serialised differently is read from Redis, and not kept here.
+        if !negative && stored.codec != self.codec {
+            return;
+        }
+        let tags: Vec<u32> = stored.tags.iter().map(|tag| self.stamps.tag(tag)).collect();
+        if !self.stamps.is_good(stamp, text, tags.iter().copied()) {
+            self.counters.not_stored.add(1);
+            return;
+        }
+        let meta = Meta { born: self.clock.now(), stamp, cost: stored.cost, negative, ttl };
+        let value = stored.bytes.as_deref().unwrap_or_default();
+        if self.l1.insert(hash, &New { key: text.as_bytes(), value, tags: &tags, meta }) == Kept::TooLarge {
+            self.counters.too_large.add(1);
+        }
+    }
+
+    /// An entry of Redis that may be read, and how long it has left; nothing when its time is over.
+    pub(super) async fn judge(
+        &self,
+        l2: &L2,
+        (text, seq): (&str, u64),
+        frame: Frame,
+        policy: &CachePolicy,
+    ) -> Option<(Stored, Result<Duration, Duration>)> {
+        let Body::Value(stored) = frame.body else { return None };
+        if frame.stamp < seq {
+            let known = seq <= self.heard.load(Ordering::Acquire);
+            let standing =
+                if known { self.stamps.standing(frame.stamp, text, &stored.tags) } else { Standing::Unknown };
+            let is_good = match standing {
+                Standing::Good => true,
+                Standing::Invalid => false,
+                Standing::Unknown => self.ask(l2, (text, frame.stamp), &stored.tags, policy).await,
+            };
+            if !is_good {
+                return None;
+            }
+        }
+        let ttl = if stored.bytes.is_none() { policy.negative_ttl } else { policy.l2_ttl };
+        let life = stored.life_ms.min(ms(ttl));
+        let age = self.clock.wall_ms().saturating_sub(stored.born_ms);
+        let left =
+            if age < life { Ok(Duration::from_millis(life - age)) } else { Err(Duration::from_millis(age - life)) };
+        Some((stored, left))
+    }
+
+    async fn ask(&self, l2: &L2, (text, stamp): (&str, u64), tags: &[String], policy: &CachePolicy) -> bool {
+        match l2.ask(tags, policy.l2_timeout).await {
+            Ok(asked) => {
+                asked.all <= stamp
+                    && asked.tags.iter().all(|tag| *tag <= stamp)
+                    && !asked.prefixes.iter().any(|(prefix, when)| *when > stamp && text.starts_with(prefix.as_str()))
+            }
+            Err(error) => {
+                self.count_l2_error(&error);
+                false
+            }
+        }
+    }
+
+    /// Redis alone, for a read that must not load.
+    pub(super) async fn peek_l2(&self, text: &str, policy: &CachePolicy) -> Option<S::Value> {
+        let l2 = self.l2_for(policy)?;
+        match l2.get(text, policy.l2_timeout).await {
+            Ok((seq, frame, _)) => {
+                let (stored, left) = self.judge(l2, (text, seq), frame?, policy).await?;
+                let value = left.ok().and(stored.bytes)?;
+                self.counters.l2_hits.add(1);
+                stored.codec.decode(&value)
+            }
+            Err(error) => {
+                self.count_l2_error(&error);
+                None
+            }
+        }
+    }
+}
+
+/// One flight: what it needs, and where it is.
+struct Trip<S: Source> {
+    inner: Arc<Inner<S>>,
+    key: S::Key,
+    text: String,
+    hash: KeyHash,
+    flight: Arc<Flight<S::Value>>,
+    policy: Arc<CachePolicy>,
+    begun: Instant,
+}
+
+/// However it ends, who waits gets an answer.
+struct Ends<S: Source>(Arc<Inner<S>>, String, KeyHash, Arc<Flight<S::Value>>);
+
+impl<S: Source> Drop for Ends<S> {
+    fn drop(&mut self) {
+        self.0.flights.land(self.2, &self.1, &self.3, || {});
+        self.3.finish(Err(CacheError::Load("the load ended without an answer".to_owned())));
+    }
+}
+
+/// What Redis says.
+struct There<V> {
+    /// The last stamp at that time.
+    seq: u64,
+    /// Something was under the key.
+    present: bool,
+    found: Found<V>,
+}
+
+enum Found<V> {
+    /// Fresh; and whether it should be loaded anew by the way.
+    Fresh(Option<V>, Stored, Duration, bool),
+    /// Past its life, by so long.
+    Past(V, Duration),
+    None,
+}
+
+impl<S: Source> Trip<S> {
+    async fn fly(self) {
+        let _ends = Ends(Arc::clone(&self.inner), self.text.clone(), self.hash, Arc::clone(&self.flight));
+        if let Some(value) = self.inner.behind.as_ref().and_then(|behind| behind.waiting(&self.text)) {
+            self.inner.counters.waiting_hits.add(1);
+            self.flight.finish(Ok(value));
+            return;
+        }
+        let there = self.there().await;
+        let mut late = None;
+        if let Some(There { found, .. }) = &there {
+            match found {
+                Found::Fresh(value, stored, left, anew) => {
+                    self.serve(value, stored, *left);
+                    if !anew {
+                        return;
+                    }
+                    self.inner.counters.refreshed.add(1);
+                }
+                Found::Past(value, by) if *by < self.policy.stale_while_revalidate => {
+                    self.inner.counters.stale_served.add(1);
+                    self.flight.finish(Ok(Some(value.clone())));
+                }
+                Found::Past(value, by) if *by < self.policy.grace => late = Some(value.clone()),
+                _ => {}
+            }
+        }
+        let Some(lease) = self.lease(there.is_some()).await else { return };
+        match self.inner.load(&self.key, &self.policy).await {
+            Ok((value, took)) => self.store(value, took, there).await,
+            Err(error) => {
+                self.inner.counters.grace_served.add(u64::from(late.is_some()));
+                self.flight.finish(late.map(Some).ok_or(error));
+            }
+        }
+        if let (Some(token), Some(l2)) = (lease, &self.inner.l2) {
+            l2.release(&self.text, &token, self.policy.l2_timeout).await;
+        }
+    }
+
+    /// None when Redis is not asked, or does not answer.
+    async fn there(&self) -> Option<There<S::Value>> {
+        let inner = &self.inner;
+        let l2 = inner.l2_for(&self.policy)?;
+        let (seq, frame, present) = match l2.get(&self.text, self.policy.l2_timeout).await {
+            Ok(got) => got,
+            Err(error) => {
+                inner.count_l2_error(&error);
+                return None;
+            }
+        };
+        let mut found = Found::None;
+        if let Some(frame) = frame {
+            if let Some((stored, left)) = inner.judge(l2, (&self.text, seq), frame, &self.policy).await {
+                found = self.found(stored, left);
+            }
+        }
+        Some(There { seq, present, found })
+    }
+
+    fn found(&self, stored: Stored, left: Result<Duration, Duration>) -> Found<S::Value> {
+        let value = match &stored.bytes {
+            None => None,
+            Some(bytes) => match stored.codec.decode::<S::Value>(bytes) {
+                Some(value) => Some(value),
+                // Another's, or from before a change of the type.
+                None => return Found::None,
+            },
+        };
+        match (left, value) {
+            (Ok(left), value) => {
+                let anew =
+                    !self.policy.early_refresh.is_zero() && is_early(left, self.policy.early_refresh, stored.cost);
+                Found::Fresh(value, stored, left, anew)
+            }
+            (Err(by), Some(value)) => Found::Past(value, by),
+            (Err(_), None) => Found::None,
+        }
+    }
+
+    /// Answers with what Redis has, and keeps it in memory, no longer than it would be there.
+    fn serve(&self, value: &Option<S::Value>, stored: &Stored, left: Duration) {
+        let inner = &self.inner;
+        inner.counters.l2_hits.add(1);
+        inner.counters.negative_hits.add(u64::from(value.is_none()));
+        let ttl = (left < self.policy.l1_ttl).then(|| ticks_of_ms(ms(left)));
+        inner.flights.land(self.hash, &self.text, &self.flight, || {
+            inner.keep((&self.text, self.hash), (self.flight.generation, stored), ttl);
+        });
+        self.flight.finish(Ok(value.clone()));
+    }
+
+    /// Waits until another instance has loaded, or gives the right to do it here, with the token of a lease if there is one.
+    /// None when the flight has been answered.
+    async fn lease(&self, l2_answers: bool) -> Option<Option<String>> {
+        let (inner, life) = (&self.inner, self.policy.lease);
+        let (false, true, Some(l2)) = (life.is_zero(), l2_answers, inner.l2_for(&self.policy)) else {
+            return Some(None);
+        };
+        let token = format!("{:016x}", fastrand::u64(..));
+        let mut pause = LOOK_AFTER;
+        while self.begun.elapsed() < life {
+            match l2.lease(&self.text, &token, (life, self.policy.l2_timeout)).await {
+                Ok(true) => return Some(Some(token)),
+                Ok(false) => {}
+                Err(error) => {
+                    inner.count_l2_error(&error);
+                    return Some(None);
+                }
+            }
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(LOOK_AFTER_MAX);
+            let there = self.there().await?;
+            if let Found::Fresh(value, stored, left, _) = &there.found {
+                inner.counters.left_to_others.add(1);
+                self.serve(value, stored, *left);
+                return None;
+            }
+        }
+        Some(None)
+    }
+
+    /// Keeps what was loaded in memory, answers, and keeps it in Redis.
+    async fn store(&self, value: Option<S::Value>, took: Duration, there: Option<There<S::Value>>) {
+        let inner = &self.inner;
+        let bytes = match value.as_ref().map(|value| inner.codec.encode(value)).transpose() {
+            Ok(bytes) => bytes,
+            // It can be answered, and not be kept.
+            Err(_why) => return self.flight.finish(Ok(value)),
+        };
+        let tags = value.as_ref().map(|value| inner.source.tags(&self.key, value)).unwrap_or_default();
+        let life = if value.is_none() { self.policy.negative_ttl } else { self.policy.l2_ttl };
+        let life = life.mul_f64(1.0 - self.policy.ttl_jitter * fastrand::f64());
+        let cost = cost_of(took.as_secs_f64());
+        inner.asked.loaded(&self.key, cost);
+        let stored = Stored {
+            bytes,
+            codec: inner.codec,
+            cost,
+            born_ms: inner.clock.wall_ms(),
+            life_ms: ms(life),
+            tags: frame::kept_tags(tags),
+        };
+        inner.flights.land(self.hash, &self.text, &self.flight, || {
+            inner.keep((&self.text, self.hash), (self.flight.generation, &stored), None);
+        });
+        self.flight.finish(Ok(value));
+        let (Some(there), Some(l2), false) = (there, inner.l2_for(&self.policy), life.is_zero()) else { return };
+        if self.begun.elapsed() >= STORE_WITHIN {
+            return;
+        }
+        let life = life + self.policy.grace.max(self.policy.stale_while_revalidate);
+        let parts = stored.parts(self.policy.compression, self.policy.compression_threshold_bytes);
+        let (times, frame) = ((life, self.policy.l2_timeout), (&parts, there.seq));
+        match l2.store(&self.text, frame, times, !there.present).await {
+            Ok(true) => {}
+            Ok(false) => inner.counters.not_stored.add(1),
+            Err(error) => inner.count_l2_error(&error),
+        }
+    }
+}
+
+/// The text of a key that is not too long.
+pub(super) fn text_of<K: CacheKey>(key: &K) -> Result<String, CacheError> {
+    let text = key.with_text(str::to_owned);
+    if text.len() > super::key::KEY_BYTES_MAX { Err(CacheError::KeyTooLong(text.len())) } else { Ok(text) }
+}
+
+/// How values of a cache are serialised, for whoever writes them elsewhere.
+pub(super) fn encode<S: Source>(codec: Codec, value: &S::Value) -> Result<Vec<u8>, CacheError> {
+    codec.encode(value).map_err(CacheError::Codec)
+}
