@@ -208,7 +208,9 @@ impl<S: Source> Managed for Cache<S> {
 
 /// The caches of a process, by key space.
 #[derive(Clone, Default)]
-pub struct Caches(Arc<RwLock<BTreeMap<Arc<str>, Arc<dyn Managed>>>>);
+pub struct Caches(Arc<RwLock<ByName>>);
+
+type ByName = BTreeMap<Arc<str>, Arc<dyn Managed>>;
 
 impl Caches {
     /// Adds a cache, in the place of any other of its key space.

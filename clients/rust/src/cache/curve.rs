@@ -230,9 +230,9 @@ mod tests {
     /// Reads of keys by Zipf's law, one each 10 ms.
     fn trace() -> Vec<u64> {
         let mut random = fastrand::Rng::with_seed(3);
-        let keys = 50_000.0f64;
+        let keys = 20_000.0f64;
         // The inverse of the integral of 1/x.
-        (0..400_000).map(|_| (keys.powf(random.f64())) as u64).collect()
+        (0..150_000).map(|_| (keys.powf(random.f64())) as u64).collect()
     }
 
     fn exact_ttl(trace: &[u64], ttl_ms: u64) -> f64 {
@@ -255,10 +255,10 @@ mod tests {
                 None => misses += 1,
             }
             order.insert(n, *key);
-            if order.len() > size {
-                if let Some((_, oldest)) = order.pop_first() {
-                    last.remove(&oldest);
-                }
+            if order.len() > size
+                && let Some((_, oldest)) = order.pop_first()
+            {
+                last.remove(&oldest);
             }
         }
         f64::from(misses) / trace.len() as f64

@@ -3,6 +3,7 @@
 //! A load runs in a task of its own: whoever asked first may leave, and the others, and those who come, still get its answer.
 //! If it panics, all of them get an error.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
@@ -16,23 +17,48 @@ const SHARDS: usize = 32;
 
 pub(super) type Answer<V> = Result<Option<V>, CacheError>;
 
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Source,
+    Redis,
+    /// A write that had not reached the source.
+    Waiting,
+}
+
 /// A load under way.
 pub(super) struct Flight<V> {
     /// Who comes in a later generation must not get what was loaded before an invalidation.
     pub(super) generation: u32,
     answer: OnceLock<Answer<V>>,
+    from: AtomicU8,
     done: Notify,
 }
 
 impl<V: Clone> Flight<V> {
     fn new(generation: u32) -> Arc<Self> {
-        Arc::new(Self { generation, answer: OnceLock::new(), done: Notify::new() })
+        Arc::new(Self { generation, answer: OnceLock::new(), from: AtomicU8::new(0), done: Notify::new() })
     }
 
     /// The first answer counts.
     pub(super) fn finish(&self, answer: Answer<V>) {
         if self.answer.set(answer).is_ok() {
             self.done.notify_waiters();
+        }
+    }
+
+    /// The same, with where it came from.
+    pub(super) fn finish_from(&self, from: From, answer: Answer<V>) {
+        self.from.store(from as u8, Ordering::Release);
+        self.finish(answer);
+    }
+
+    /// Where the answer came from.
+    pub(super) fn from(&self) -> From {
+        match self.from.load(Ordering::Acquire) {
+            1 => From::Redis,
+            2 => From::Waiting,
+            _ => From::Source,
         }
     }
 

@@ -155,7 +155,7 @@ impl<S: Source> Inner<S> {
     /// Reads of all keys, until now.
     pub(super) fn reads(&self) -> u64 {
         let stats = self.counters.read();
-        self.l1.size().hits + stats.misses()
+        self.l1.size().hits + stats.l1_misses()
     }
 
     /// Whether memory may be read.
@@ -207,43 +207,35 @@ impl<S: Source> Inner<S> {
     /// Makes entries invalid in Redis, and tells the others; what cannot be told is told later.
     pub(super) async fn invalidate_there(&self, targets: &Targets) -> Result<u64, CacheError> {
         let (Some(l2), timeout) = (&self.l2, self.policy().l2_timeout) else { return Ok(0) };
-        if !self.has_debt.load(Ordering::Acquire) {
-            match l2.invalidate(targets, timeout).await {
-                Ok(stamp) => return Ok(stamp),
-                Err(error) => self.owe(targets.clone(), &error),
-            }
-        } else {
-            self.owe(targets.clone(), &LinkError::Resting);
+        let untold = || CacheError::Untold("Redis does not answer".to_owned());
+        if self.has_debt.load(Ordering::Acquire) {
+            self.owe(targets.clone());
+            return self.pay_debt().await.ok_or_else(untold);
         }
-        Err(CacheError::Untold("Redis does not answer".to_owned()))
+        l2.invalidate(targets, timeout).await.map_err(|error| {
+            self.count_l2_error(&error);
+            self.owe(targets.clone());
+            untold()
+        })
     }
 
-    fn owe(&self, targets: Targets, error: &LinkError) {
-        self.count_l2_error(error);
+    fn owe(&self, targets: Targets) {
         let mut debt = self.debt.lock();
         debt.add(targets, DEBT_MAX);
         self.has_debt.store(true, Ordering::Release);
     }
 
-    /// Tells what could not be told before.
-    pub(super) async fn pay_debt(&self) {
-        let Some(l2) = &self.l2 else { return };
-        let (owed, timeout) = (self.debt.lock().clone(), self.policy().l2_timeout.max(Duration::from_secs(1)));
-        if owed == Targets::default() {
-            return;
-        }
-        match l2.invalidate(&owed, timeout).await {
-            Ok(stamp) => {
-                self.invalidate_here(&owed, stamp);
-                let mut debt = self.debt.lock();
-                // What came meanwhile is told next time.
-                if *debt == owed {
-                    *debt = Targets::default();
-                    self.has_debt.store(false, Ordering::Release);
-                }
-            }
-            Err(error) => self.count_l2_error(&error),
-        }
+    /// Tells what could not be told before; the stamp that it has now.
+    pub(super) async fn pay_debt(&self) -> Option<u64> {
+        let l2 = self.l2.as_ref().filter(|_| self.has_debt.load(Ordering::Acquire))?;
+        let (owed, timeout) = (self.debt.lock().clone(), self.policy().l2_timeout);
+        let told = l2.invalidate(&owed, timeout).await;
+        let stamp = told.inspect_err(|error| self.count_l2_error(error)).ok()?;
+        self.invalidate_here(&owed, stamp);
+        let mut debt = self.debt.lock();
+        debt.take_off(&owed);
+        self.has_debt.store(*debt != Targets::default(), Ordering::Release);
+        Some(stamp)
     }
 
     /// Drops memory: something may have been missed.
@@ -289,7 +281,8 @@ impl<S: Source> Listener for Inner<S> {
     }
 
     async fn back(&self) {
-        self.pay_debt().await;
+        // What fails is tried again.
+        let _stamp = self.pay_debt().await;
     }
 
     fn now_ms(&self) -> u64 {

@@ -63,6 +63,7 @@ mod read;
 mod source;
 mod stamps;
 mod stats;
+mod trip;
 mod warm;
 mod write;
 
@@ -161,10 +162,10 @@ impl<S: Source> Cache<S> {
             return None;
         }
         let hash = self.inner.l1.hash(text.as_bytes());
-        if self.inner.is_trusted() {
-            if let Seen::Hit(value, _) = self.inner.look(&text, hash) {
-                return value;
-            }
+        if self.inner.is_trusted()
+            && let Seen::Hit(value, _) = self.inner.look(&text, hash)
+        {
+            return value;
         }
         if let Some(value) = self.inner.behind.as_ref().and_then(|behind| behind.waiting(&text)) {
             return value;
@@ -181,10 +182,10 @@ impl<S: Source> Cache<S> {
             tasks.spawn(async move { (at, cache.load_one(&key).await) });
         }
         while let Some(answer) = tasks.join_next().await {
-            if let Ok((at, answer)) = answer {
-                if let Some(room) = answers.get_mut(at) {
-                    *room = Some(answer);
-                }
+            if let Ok((at, answer)) = answer
+                && let Some(room) = answers.get_mut(at)
+            {
+                *room = Some(answer);
             }
         }
         let ended = || Err(CacheError::Load("the task of this key ended".to_owned()));
@@ -237,10 +238,10 @@ impl<S: Source> Cache<S> {
             tasks.spawn(async move { (at, cache.set(&key, value).await) });
         }
         while let Some(answer) = tasks.join_next().await {
-            if let Ok((at, answer)) = answer {
-                if let Some(room) = answers.get_mut(at) {
-                    *room = answer;
-                }
+            if let Ok((at, answer)) = answer
+                && let Some(room) = answers.get_mut(at)
+            {
+                *room = answer;
             }
         }
         answers
@@ -380,7 +381,8 @@ impl<S: Source> Cache<S> {
     /// stay in the journal, and are written after the next start.
     pub async fn close(&self, within: Duration) -> bool {
         self.inner.closed.store(true, Ordering::Release);
-        self.inner.pay_debt().await;
+        // What cannot be told now was told to the caller at its time.
+        let _stamp = self.inner.pay_debt().await;
         match &self.inner.behind {
             None => true,
             Some(behind) => behind.flush(within).await,

@@ -126,10 +126,10 @@ impl Stamps {
         self.with_next(stamp, |known, when| {
             known.prefixes.retain(|(other, _)| other != prefix);
             known.prefixes.push_back((prefix.to_owned(), when));
-            if known.prefixes.len() > PREFIXES_MAX {
-                if let Some((_, oldest)) = known.prefixes.pop_front() {
-                    known.all = known.all.later(oldest);
-                }
+            if known.prefixes.len() > PREFIXES_MAX
+                && let Some((_, oldest)) = known.prefixes.pop_front()
+            {
+                known.all = known.all.later(oldest);
             }
         });
     }

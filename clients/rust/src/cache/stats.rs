@@ -96,13 +96,13 @@ counters! {
     stale_served,
     /// Past their TTL: because the load failed.
     grace_served,
-    /// Misses of keys that were never here, or are long forgotten.
+    /// Misses of memory: of keys that were never here, or are long forgotten.
     misses_never_seen,
-    /// Misses because the TTL was over.
+    /// Misses of memory because the TTL was over.
     misses_expired,
-    /// Misses because the entry was made invalid.
+    /// Misses of memory because the entry was made invalid.
     misses_invalidated,
-    /// Misses because the entry had made room.
+    /// Misses of memory because the entry had made room.
     misses_evicted,
     /// Reads that did not look into memory, because what others do was not heard of.
     untrusted,
@@ -168,10 +168,16 @@ impl Stats {
         self.l1_hits + self.l2_hits + self.waiting_hits
     }
 
-    /// Reads that were not.
+    /// Reads that memory did not answer, by whatever cause.
+    #[must_use]
+    pub const fn l1_misses(&self) -> u64 {
+        self.misses_never_seen + self.misses_expired + self.misses_invalidated + self.misses_evicted
+    }
+
+    /// Reads for which the loader was called, or waited for.
     #[must_use]
     pub const fn misses(&self) -> u64 {
-        self.misses_never_seen + self.misses_expired + self.misses_invalidated + self.misses_evicted
+        self.l1_misses().saturating_sub(self.l2_hits + self.waiting_hits)
     }
 
     /// Hits of all reads, 0 to 1; 1 without any.

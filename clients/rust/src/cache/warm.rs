@@ -57,10 +57,11 @@ impl<K: CacheKey> Asked<K> {
     /// A key was found.
     #[inline]
     pub(super) fn hit(&self, key: &K) {
-        if self.keys.load(Ordering::Relaxed) > 0 && fastrand::u8(..HITS_EACH) == 0 {
-            if let Some(weight) = self.weights.lock().get_mut(key) {
-                weight.asked += f64::from(HITS_EACH);
-            }
+        if self.keys.load(Ordering::Relaxed) > 0
+            && fastrand::u8(..HITS_EACH) == 0
+            && let Some(weight) = self.weights.lock().get_mut(key)
+        {
+            weight.asked += f64::from(HITS_EACH);
         }
     }
 

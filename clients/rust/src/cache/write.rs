@@ -101,15 +101,15 @@ impl<S: Source> Inner<S> {
         let flight = self.flights.alone(hash, &change.text);
         let put = match self.l2_for(policy) {
             None if self.l2.is_some() && !policy.l2_ttl.is_zero() => Err(LinkError::Resting),
-            None => Ok(Some(0)),
+            None => Ok(true),
             Some(l2) => {
                 let life = Duration::from_millis(stored.life_ms) + policy.grace.max(policy.stale_while_revalidate);
                 let parts = stored.parts(policy.compression, policy.compression_threshold_bytes);
-                l2.put(&change.text, (&parts, begun), (life, policy.l2_timeout)).await
+                l2.put(&change.text, (parts, begun), (life, policy.l2_timeout)).await
             }
         };
         match put {
-            Ok(Some(_)) => {
+            Ok(true) => {
                 let ttl = change.entry.ttl.map(ticks);
                 let kept = self.flights.land(hash, &change.text, &flight, || {
                     self.keep((&change.text, hash), (generation, &stored), ttl);
@@ -119,7 +119,7 @@ impl<S: Source> Inner<S> {
                 }
                 Ok(())
             }
-            Ok(None) => {
+            Ok(false) => {
                 self.remove_here(&change.text);
                 Ok(())
             }

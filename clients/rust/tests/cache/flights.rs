@@ -105,6 +105,5 @@ async fn keys_worth_it_are_kept_warm() {
     let warm = CachePolicy { warm_keys: 10, l1_ttl: Duration::from_millis(200), ..policy() };
     let cache = alone(&far, warm).await;
     read(&cache, "a").await;
-    eventually("loaded again, unasked", async || far.loads() >= 3).await;
-    assert!(cache.stats().warmed >= 2);
+    eventually("loaded again, unasked", async || far.loads() >= 3 && cache.stats().warmed >= 2).await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastbreak_client::cache::{Cache, CachePolicy, Caches, Clock, Codec, Compression, Entry, Targets};
 use tokio::time::Instant;
 
-use crate::support::{Far, Redis, Texts, Wire, cache, eventually, policy, read};
+use crate::support::{Far, Redis, Texts, Wire, cache, eventually, policy, read, settled};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -133,7 +133,6 @@ async fn tags_prefixes_and_all_make_invalid_here_and_elsewhere() {
         })
         .await;
     };
-    let heard = async || eventually("heard", async || two.heard() == one.heard() && one.heard() > 0).await;
     for (what, gone) in [
         (Targets { tags: vec!["red".to_owned()], ..Targets::default() }, vec!["user:1", "user:2"]),
         (Targets { prefixes: vec!["item:".to_owned()], ..Targets::default() }, vec!["item:1", "item:2"]),
@@ -148,7 +147,7 @@ async fn tags_prefixes_and_all_make_invalid_here_and_elsewhere() {
         assert_eq!(fresh().await, gone, "{what:?}");
         settle().await;
     }
-    heard().await;
+    settled(&redis, &[&one, &two]).await;
     // One that knows nothing yet asks before it believes what is in Redis.
     one.invalidate_tags(&["blue"]).await.unwrap();
     let three = cache(redis.client(), &far, policy()).await;
@@ -180,14 +179,14 @@ async fn a_load_that_an_invalidation_overtakes_is_not_kept() {
         } else {
             two.invalidate_keys(&["a".to_owned()]).await.unwrap();
         }
-        eventually("one has heard", async || one.heard() >= two.heard() && two.heard() > 0).await;
+        settled(&redis, &[&one, &two]).await;
         assert_eq!(read(&one, "a").await.as_deref(), Some("new #t"), "by {name}: not of the load under way");
         assert_eq!(slow.await.unwrap().as_deref(), Some("old #t"));
         for cache in [&one, &two] {
             assert_eq!(read(cache, "a").await.as_deref(), Some("new #t"), "by {name}");
         }
         one.invalidate_all().await.unwrap();
-        eventually("two has heard", async || two.heard() >= one.heard()).await;
+        settled(&redis, &[&one, &two]).await;
     }
 }
 

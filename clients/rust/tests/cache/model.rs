@@ -12,7 +12,7 @@ use fastbreak_client::cache::{Cache, CacheError, CachePolicy, Strategy as Way, S
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::support::{Far, Redis, Texts, Wire, eventually, policy};
+use crate::support::{Far, Redis, Texts, Wire, eventually, policy, settled};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -85,12 +85,7 @@ impl World {
 
     /// Until each instance has heard all, or reads no memory.
     async fn settle(&self) {
-        let mut connection = self.redis.client().get_multiplexed_async_connection().await.unwrap();
-        let seq: Option<u64> = redis::cmd("GET").arg("fb:{texts}:seq").query_async(&mut connection).await.unwrap();
-        for cache in &self.caches {
-            let seq = seq.unwrap_or_default();
-            eventually("heard, or cut off", async || cache.heard() >= seq || !cache.is_in_touch()).await;
-        }
+        settled(&self.redis, &[&self.caches[0], &self.caches[1]]).await;
     }
 
     fn value(&mut self, key: u8) -> (u64, String) {

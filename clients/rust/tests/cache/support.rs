@@ -224,6 +224,16 @@ pub(crate) async fn in_touch(cache: &Cache<Texts>) {
     eventually("in touch with Redis", async || cache.is_in_touch()).await;
 }
 
+/// Waits until each has heard of everything, or reads no memory.
+pub(crate) async fn settled(redis: &Redis, caches: &[&Cache<Texts>]) {
+    let mut connection = redis.client().get_multiplexed_async_connection().await.unwrap();
+    let seq: Option<u64> = redis::cmd("GET").arg("fb:{texts}:seq").query_async(&mut connection).await.unwrap();
+    for cache in caches {
+        let seq = seq.unwrap_or_default();
+        eventually("heard, or cut off", async || cache.heard() >= seq || !cache.is_in_touch()).await;
+    }
+}
+
 pub(crate) async fn read(cache: &Cache<Texts>, key: &str) -> Option<String> {
     cache.get_or_load(&key.to_owned()).await.unwrap()
 }

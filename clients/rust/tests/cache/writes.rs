@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastbreak_client::cache::{CacheError, CachePolicy, Strategy};
 
-use crate::support::{Far, Redis, cache, eventually, in_touch, policy, read};
+use crate::support::{Far, Redis, cache, eventually, in_touch, policy, read, settled};
 
 fn with(strategy: Strategy) -> CachePolicy {
     CachePolicy { strategy, ..policy() }
@@ -62,7 +62,7 @@ async fn two_writers_through_at_once_leave_nothing_that_the_source_has_not() {
     for round in 0..200 {
         let (a, b) = tokio::join!(one.set(&key, format!("one {round}")), two.set(&key, format!("two {round}")));
         assert!(a.is_ok() && b.is_ok());
-        eventually("both have heard", async || one.heard() == two.heard()).await;
+        settled(&redis, &[&one, &two]).await;
         let held = far.value("a");
         assert_eq!((read(&one, "a").await, read(&two, "a").await), (held.clone(), held), "round {round}");
     }

@@ -19,6 +19,8 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 /// A file is written anew when it is larger than this and four times what counts of it.
 const FILE_BYTES: u64 = 4 << 20;
 const HEAD: usize = 8;
+/// With nothing to sync, the thread looks about so often.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// When what was written is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,14 +180,13 @@ impl Keeper {
         loop {
             let mut waiting = shared.waiting.lock();
             while waiting.records.is_empty() && !waiting.closed {
-                match self.sync {
-                    Sync::Every(every) if dirty => {
-                        let left = every.saturating_sub(self.synced.elapsed());
-                        if shared.wake.wait_for(&mut waiting, left).timed_out() {
-                            break;
-                        }
-                    }
-                    _ => shared.wake.wait(&mut waiting),
+                let Sync::Every(every) = self.sync else {
+                    shared.wake.wait(&mut waiting);
+                    continue;
+                };
+                let left = if dirty { every.saturating_sub(self.synced.elapsed()) } else { IDLE };
+                if shared.wake.wait_for(&mut waiting, left).timed_out() && dirty {
+                    break;
                 }
             }
             let Waiting { records, acks, closed, .. } = std::mem::take(&mut *waiting);
@@ -196,7 +197,7 @@ impl Keeper {
             let written = self.write(records).and_then(|()| self.sync_if_due(&mut dirty, !acks.is_empty(), is_last));
             for ack in acks {
                 // Who has left wants no answer.
-                drop(ack.send(written.as_ref().map(|()| ()).map_err(ToString::to_string)));
+                drop(ack.send(written.as_ref().copied().map_err(ToString::to_string)));
             }
             if is_last {
                 return;

@@ -23,9 +23,15 @@ const SHARDS_MAX: usize = 64;
 /// A shard is worth having from this size on.
 const SHARD_BYTES: usize = 1 << 20;
 
+/// Parts of the hash space that shards share.
+const PARTS: usize = 4096;
+
 /// See the module.
 pub(crate) struct L1 {
     shards: Box<[Mutex<Shard>]>,
+    /// Which shard has which part. The largest has twice as many as the smallest: a table doubles when it is full, and equal
+    /// shards would all do so at once, at 5 B an entry more than needed; so at any time some are full and some are not.
+    parts: Box<[u8; PARTS]>,
     hasher: DefaultHashBuilder,
 }
 
@@ -38,8 +44,18 @@ impl L1 {
     pub(crate) fn new(bytes: usize) -> Self {
         let shards = (bytes / SHARD_BYTES).clamp(1, SHARDS_MAX);
         let shards = if shards.is_power_of_two() { shards } else { shards.next_power_of_two() / 2 };
-        let shard = || Mutex::new(Shard::new(bytes / shards));
-        Self { shards: (0..shards).map(|_| shard()).collect(), hasher: DefaultHashBuilder::default() }
+        let mut parts = Box::new([0; PARTS]);
+        for (part, shard) in parts.iter_mut().enumerate() {
+            let at = (part as f64 + 0.5) / PARTS as f64;
+            *shard = ((1.0 + at).log2() * shards as f64) as u8;
+        }
+        let l1 = Self {
+            shards: (0..shards).map(|_| Mutex::new(Shard::new(0))).collect(),
+            parts,
+            hasher: DefaultHashBuilder::default(),
+        };
+        l1.resize(bytes);
+        l1
     }
 
     #[inline]
@@ -50,7 +66,7 @@ impl L1 {
     #[inline]
     fn shard(&self, KeyHash(hash): KeyHash) -> &Mutex<Shard> {
         // The table within has the highest and the lowest bits.
-        let number = (hash >> 40) as usize & (self.shards.len() - 1);
+        let number = usize::from(self.parts[(hash >> 40) as usize % PARTS]);
         &self.shards[number]
     }
 
@@ -80,8 +96,10 @@ impl L1 {
 
     /// From now on at most `bytes`.
     pub(crate) fn resize(&self, bytes: usize) {
-        for shard in &self.shards {
-            shard.lock().set_budget(bytes / self.shards.len(), |key: &[u8]| hash_of(&self.hasher, key));
+        for (number, shard) in self.shards.iter().enumerate() {
+            let parts = self.parts.iter().filter(|part| usize::from(**part) == number).count();
+            let budget = (bytes as u128 * parts as u128 / PARTS as u128) as usize;
+            shard.lock().set_budget(budget, |key: &[u8]| hash_of(&self.hasher, key));
         }
     }
 

@@ -146,10 +146,10 @@ pub(super) fn parse(data: &[u8]) -> Option<(Held<'_>, usize)> {
 /// Whether the key of the record that begins `data` is `key`; the common case in one look.
 #[inline]
 pub(super) fn is_of(data: &[u8], key: &[u8]) -> bool {
-    if let Some((head, rest)) = data.split_first_chunk::<HEAD>() {
-        if head[MARKS_AT] & (WIDE | TTL | TAGS) == 0 {
-            return usize::from(head[10]) == key.len() && rest.get(..key.len()) == Some(key);
-        }
+    if let Some((head, rest)) = data.split_first_chunk::<HEAD>()
+        && head[MARKS_AT] & (WIDE | TTL | TAGS) == 0
+    {
+        return usize::from(head[10]) == key.len() && rest.get(..key.len()) == Some(key);
     }
     parse(data).is_some_and(|(held, _)| held.key == key)
 }

@@ -50,7 +50,6 @@ pub(in crate::cache) async fn listen<L: Listener>(listener: Weak<L>) {
         let connected = tokio::time::timeout(super::link::CONNECT_WITHIN, l2.link.another()).await;
         let space = l2.space.clone();
         if let Ok(Ok(connection)) = connected {
-            alive.back().await;
             drop(alive);
             // Its end is a lost connection, whatever it says.
             let _lost = follow(&listener, connection, &space, &mut applied).await;
@@ -82,6 +81,7 @@ async fn follow<L: Listener>(
         let alive = listener.upgrade()?;
         let wait = ms((alive.lease() / 4).min(WAIT_MAX)).max(20);
         let asked_at = alive.now_ms();
+        alive.back().await;
         drop(alive);
         let from = format!("{}-0", applied.unwrap_or_default());
         let mut read = redis::cmd("XREAD");

@@ -12,6 +12,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, Value};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use crate::cache::frame::{Parts, hex, tomb};
+
 /// Calls that may wait to be sent; one more fails.
 const WAITING_MAX: usize = 65_536;
 /// Calls in one pipeline.
@@ -36,8 +38,27 @@ pub(crate) enum LinkError {
 pub(super) type Got = (u64, Option<Vec<u8>>);
 type Reply<T> = oneshot::Sender<Result<T, LinkError>>;
 
+/// A value to be put; see the script.
+pub(super) struct Put {
+    pub(super) name: Vec<u8>,
+    pub(super) key: String,
+    pub(super) parts: Parts,
+    /// The stamp that its write began with.
+    pub(super) begun: Option<u64>,
+    pub(super) life_ms: u64,
+}
+
+/// What all puts have in common.
+pub(super) struct Puts {
+    pub(super) script: String,
+    pub(super) log: Vec<u8>,
+    pub(super) origin: String,
+    pub(super) tomb_ms: u64,
+}
+
 enum Call {
     Get(Vec<u8>, Reply<Got>),
+    Put(Box<Put>, Reply<bool>),
     Run(Cmd, Reply<Value>),
 }
 
@@ -45,6 +66,7 @@ struct Shared {
     client: Client,
     seq: Vec<u8>,
     scripts: Vec<redis::Script>,
+    puts: Puts,
     waiting: Mutex<Vec<Call>>,
     wake: Notify,
     connection: Mutex<Option<MultiplexedConnection>>,
@@ -66,11 +88,12 @@ impl Drop for Link {
 
 impl Link {
     /// `seq` is read with every read; `scripts` are loaded on each new connection.
-    pub(super) fn new(client: Client, seq: Vec<u8>, scripts: Vec<redis::Script>) -> Self {
+    pub(super) fn new(client: Client, seq: Vec<u8>, (scripts, puts): (Vec<redis::Script>, Puts)) -> Self {
         let shared = Arc::new(Shared {
             client,
             seq,
             scripts,
+            puts,
             waiting: Mutex::new(Vec::new()),
             wake: Notify::new(),
             connection: Mutex::new(None),
@@ -97,6 +120,12 @@ impl Link {
     pub(super) async fn get(&self, key: Vec<u8>) -> Result<Got, LinkError> {
         let (reply, answer) = oneshot::channel();
         self.hand_in(Call::Get(key, reply))?;
+        answer.await.unwrap_or(Err(LinkError::Redis("the task of this connection ended".to_owned())))
+    }
+
+    pub(super) async fn put(&self, put: Put) -> Result<bool, LinkError> {
+        let (reply, answer) = oneshot::channel();
+        self.hand_in(Call::Put(Box::new(put), reply))?;
         answer.await.unwrap_or(Err(LinkError::Redis("the task of this connection ended".to_owned())))
     }
 
@@ -165,44 +194,109 @@ impl Shared {
     }
 }
 
-async fn exchange(shared: &Shared, calls: Vec<Call>) {
-    let (mut gets, mut runs) = (Vec::new(), Vec::new());
-    let (mut mget, mut pipeline) = (redis::cmd("MGET"), Pipeline::with_capacity(calls.len()));
-    mget.arg(&shared.seq);
-    for call in calls {
-        match call {
-            Call::Get(key, reply) => {
-                mget.arg(key);
-                gets.push(reply);
-            }
-            Call::Run(cmd, reply) => {
-                pipeline.add_command(cmd);
-                runs.push(reply);
+/// Calls of one pipeline, by kind.
+#[derive(Default)]
+struct Sorted {
+    gets: Vec<Reply<Got>>,
+    puts: Vec<Reply<bool>>,
+    runs: Vec<Reply<Value>>,
+}
+
+impl Shared {
+    fn sort(&self, calls: Vec<Call>) -> (Pipeline, Sorted) {
+        let (mut mget, mut pipeline) = (redis::cmd("MGET"), Pipeline::with_capacity(4));
+        let (mut sorted, mut puts) = (Sorted::default(), Vec::new());
+        mget.arg(&self.seq);
+        for call in calls {
+            match call {
+                Call::Get(key, reply) => {
+                    mget.arg(key);
+                    sorted.gets.push(reply);
+                }
+                Call::Put(put, reply) => {
+                    puts.push(put);
+                    sorted.puts.push(reply);
+                }
+                Call::Run(cmd, reply) => {
+                    pipeline.add_command(cmd);
+                    sorted.runs.push(reply);
+                }
             }
         }
+        if !puts.is_empty() {
+            pipeline.add_command(self.put_all(&puts));
+        }
+        if !sorted.gets.is_empty() {
+            pipeline.add_command(mget);
+        }
+        pipeline.ignore_errors();
+        (pipeline, sorted)
     }
-    if !gets.is_empty() {
-        pipeline.add_command(mget);
+
+    fn put_all(&self, puts: &[Box<Put>]) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.puts.script).arg(puts.len() + 2).arg(&self.seq).arg(&self.puts.log);
+        for put in puts {
+            cmd.arg(&put.name);
+        }
+        cmd.arg(&self.puts.origin).arg(self.puts.tomb_ms).arg(&tomb());
+        for Put { key, parts, begun, life_ms, .. } in puts.iter().map(|put| &**put) {
+            cmd.arg(begun.map(hex).unwrap_or_default()).arg(&parts.head).arg(&parts.tail).arg(life_ms).arg(key);
+        }
+        cmd
     }
-    pipeline.ignore_errors();
+}
+
+impl Sorted {
+    fn fail(self, error: &LinkError) {
+        self.runs.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+        self.puts.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+        self.gets.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+    }
+
+    /// True when Redis has forgotten the scripts.
+    fn answer(self, mut answers: Vec<Value>) -> bool {
+        let read = if self.gets.is_empty() { None } else { answers.pop() };
+        let put = if self.puts.is_empty() { None } else { answers.pop() };
+        let mut scripts_lost = answer_runs(self.runs, answers);
+        scripts_lost |= put.is_some_and(|put| answer_puts(self.puts, put));
+        answer_gets(self.gets, read);
+        scripts_lost
+    }
+}
+
+async fn exchange(shared: &Shared, calls: Vec<Call>) {
+    let (pipeline, sorted) = shared.sort(calls);
     let sent = async { pipeline.query_async::<Vec<Value>>(&mut shared.connection().await?).await };
     match sent.await {
-        Ok(mut answers) => {
-            let read = if gets.is_empty() { None } else { answers.pop() };
-            let scripts_lost = answer_runs(runs, answers);
-            answer_gets(gets, read);
-            if scripts_lost {
+        Ok(answers) => {
+            if sorted.answer(answers) {
                 *shared.connection.lock() = None;
             }
         }
         Err(error) => {
             // The next one connects anew.
             *shared.connection.lock() = None;
-            let error = LinkError::Redis(error.to_string());
-            runs.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
-            gets.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            sorted.fail(&LinkError::Redis(error.to_string()));
         }
     }
+}
+
+/// True when Redis has forgotten the script.
+fn answer_puts(puts: Vec<Reply<bool>>, answer: Value) -> bool {
+    let stored = match answer {
+        Value::Array(stored) => stored,
+        other => {
+            let lost = matches!(&other, Value::ServerError(error) if error.code() == "NOSCRIPT");
+            let error = LinkError::Redis(format!("not put: {other:?}"));
+            puts.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            return lost;
+        }
+    };
+    for (reply, stored) in puts.into_iter().zip(stored) {
+        drop(reply.send(Ok(stored == Value::Int(1))));
+    }
+    false
 }
 
 /// True when Redis has forgotten the scripts.
@@ -224,6 +318,9 @@ fn answer_runs(runs: Vec<Reply<Value>>, answers: Vec<Value>) -> bool {
 
 fn answer_gets(gets: Vec<Reply<Got>>, read: Option<Value>) {
     let Some(Value::Array(read)) = read else {
+        if gets.is_empty() {
+            return;
+        }
         let error = LinkError::Redis("no answer to MGET".to_owned());
         gets.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
         return;

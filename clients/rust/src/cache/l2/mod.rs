@@ -16,7 +16,7 @@ use redis::{Client, Cmd, Value};
 use super::clock::Clock;
 use super::frame::{self, Frame, Parts, hex};
 use breaker::Breaker;
-use link::Link;
+use link::{Link, Put, Puts};
 
 /// How long a key that was made invalid stays so.
 const TOMB_LIFE: Duration = Duration::from_secs(65);
@@ -44,14 +44,27 @@ impl Targets {
 
     /// Also what `other` names; when that is too much to remember, everything.
     pub(super) fn add(&mut self, other: Self, most: usize) {
-        if self.len() + other.len() > most {
-            *self = Self { all: true, ..Self::default() };
-            return;
+        for (names, more) in self.names_mut().into_iter().zip([other.keys, other.tags, other.prefixes]) {
+            let more: Vec<_> = more.into_iter().filter(|name| !names.contains(name)).collect();
+            names.extend(more);
         }
-        self.keys.extend(other.keys);
-        self.tags.extend(other.tags);
-        self.prefixes.extend(other.prefixes);
         self.all |= other.all;
+        if self.len() > most {
+            *self = Self { all: true, ..Self::default() };
+        }
+    }
+
+    /// No more what `other` names.
+    pub(super) fn take_off(&mut self, other: &Self) {
+        for (names, gone) in self.names_mut().into_iter().zip([&other.keys, &other.tags, &other.prefixes]) {
+            let gone: hashbrown::HashSet<&String> = gone.iter().collect();
+            names.retain(|name| !gone.contains(name));
+        }
+        self.all &= !other.all;
+    }
+
+    const fn names_mut(&mut self) -> [&mut Vec<String>; 3] {
+        [&mut self.keys, &mut self.tags, &mut self.prefixes]
     }
 }
 
@@ -73,7 +86,6 @@ pub(super) struct L2 {
     pub(super) origin: String,
     invalidate: redis::Script,
     intend: redis::Script,
-    put: redis::Script,
     store: redis::Script,
     release: redis::Script,
 }
@@ -85,9 +97,15 @@ impl L2 {
         let (invalidate, intend, put) = (scripts::invalidate(), scripts::intend(), scripts::put());
         let (store, release) = (redis::Script::new(scripts::STORE), redis::Script::new(scripts::RELEASE));
         let all = [&invalidate, &intend, &put, &store, &release].map(Clone::clone).to_vec();
-        let link = Link::new(client, format!("{space}seq").into_bytes(), all);
         let origin = format!("{:016x}", fastrand::u64(..));
-        Self { link, breaker: Breaker::default(), clock, space, origin, invalidate, intend, put, store, release }
+        let puts = Puts {
+            script: put.get_hash().to_owned(),
+            log: format!("{space}log").into_bytes(),
+            origin: origin.clone(),
+            tomb_ms: TOMB_LIFE.as_millis() as u64,
+        };
+        let link = Link::new(client, format!("{space}seq").into_bytes(), (all, puts));
+        Self { link, breaker: Breaker::default(), clock, space, origin, invalidate, intend, store, release }
     }
 
     fn name(&self, kind: &str, of: &str) -> Vec<u8> {
@@ -182,18 +200,16 @@ impl L2 {
         self.run(timeout, cmd).await
     }
 
-    /// A write ends: its stamp, if the entry is there now. See the script.
+    /// A write ends: whether the entry is there now. See the script; what is put at the same time goes in one.
     pub(super) async fn put(
         &self,
         key: &str,
-        (parts, begun): (&Parts, Option<u64>),
+        (parts, begun): (Parts, Option<u64>),
         (life, timeout): (Duration, Duration),
-    ) -> Result<Option<u64>, LinkError> {
-        let mut cmd = self.with_log(&self.put, key);
-        cmd.arg(&self.origin).arg(begun.map(hex).unwrap_or_default());
-        cmd.arg(&parts.head).arg(&parts.tail).arg(life.as_millis().max(1) as u64);
-        cmd.arg(TOMB_LIFE.as_millis() as u64).arg(&frame::tomb()).arg(key);
-        Ok(Some(self.run::<u64>(timeout, cmd).await?).filter(|stamp| *stamp > 0))
+    ) -> Result<bool, LinkError> {
+        let life_ms = life.as_millis().max(1) as u64;
+        let put = Put { name: self.name("k:", key), key: key.to_owned(), parts, begun, life_ms };
+        self.within(timeout, self.link.put(put)).await
     }
 
     fn with_log(&self, script: &redis::Script, key: &str) -> Cmd {

@@ -52,19 +52,26 @@ tell('nothing', '1')
 return text
 ";
 
-/// A write ends. KEYS: seq, log, key. ARGV: who, the stamp that it began with or nothing to put in any case, head and tail of
-/// the frame, its life, life of a tomb, its head, the key. Stored only if nobody else has begun to write since; otherwise the
-/// key stays empty, for whose write the source had last is not known.
+/// Writes end. KEYS: seq, log, keys. ARGV: who, life of a tomb, its head, then for each key: the stamp that it began with or
+/// nothing to put in any case, head and tail of the frame, its life, the key. Stored only if nobody else has begun to write
+/// since; otherwise the key stays empty, for whose write the source had last is not known.
 const PUT: &str = r"
-local mine = ARGV[2] == ''
-if not mine then
-  local held = redis.call('GET', KEYS[3])
-  mine = held and string.sub(held, 1, 18) == ARGV[7] .. ARGV[2]
+local event, answers = {}, {}
+for n = 3, #KEYS do
+  local at = 4 + (n - 3) * 5
+  local mine = ARGV[at] == ''
+  if not mine then
+    local held = redis.call('GET', KEYS[n])
+    mine = held and string.sub(held, 1, 18) == ARGV[3] .. ARGV[at]
+  end
+  if mine then redis.call('SET', KEYS[n], ARGV[at + 1] .. stamp .. ARGV[at + 2], 'PX', ARGV[at + 3])
+  else redis.call('SET', KEYS[n], ARGV[3] .. stamp, 'PX', ARGV[2]) end
+  event[#event + 1] = 'key:' .. n
+  event[#event + 1] = ARGV[at + 4]
+  answers[#answers + 1] = mine and 1 or 0
 end
-if mine then redis.call('SET', KEYS[3], ARGV[3] .. stamp .. ARGV[4], 'PX', ARGV[5])
-else redis.call('SET', KEYS[3], ARGV[7] .. stamp, 'PX', ARGV[6]) end
-tell('key:0', ARGV[8])
-return mine and text or '0'
+tell(unpack(event))
+return answers
 ";
 
 /// What was loaded. KEYS: key. ARGV: stamp, frame, life. Not over what is later.
