@@ -15,8 +15,8 @@ use crate::median;
 use crate::trace::zipf;
 
 const NAMES: [&str; 5] = ["ours", "quick_cache", "moka", "mini-moka", "foyer"];
-const TURNS: usize = 5;
-const READS: usize = 2_000_000;
+const TURNS: usize = 3;
+const READS: usize = 1_000_000;
 /// What an entry of this bench takes in ours when all is full.
 const BYTES_EACH: usize = 104;
 

@@ -28,10 +28,10 @@ fn cpu_seconds() -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if let [flag, name] = arguments.as_slice() {
-        if flag == "--memory-of" {
-            return level1::memory_of(name);
-        }
+    if let [flag, name] = arguments.as_slice()
+        && flag == "--memory-of"
+    {
+        return level1::memory_of(name);
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|word| word == part);
     if wanted("memory") {

@@ -21,32 +21,26 @@ use super::trip::Trip;
 
 /// Values up to this size are taken out of memory without an allocation.
 const SMALL: usize = 256;
-/// A value taken out of memory.
-#[expect(clippy::large_enum_variant, reason = "that it lies on the stack is what it is for")]
-enum Bytes {
-    Small([u8; SMALL], usize),
-    Large(Vec<u8>),
+/// Room for a value taken out of memory. Deserialising it runs the host's code, which no lock may wait for.
+struct Taken {
+    small: [u8; SMALL],
+    large: Vec<u8>,
+    len: usize,
 }
 
-impl Bytes {
+impl Taken {
     #[inline]
-    fn of(value: &[u8]) -> Self {
-        let mut small = [0; SMALL];
-        match small.get_mut(..value.len()) {
-            Some(room) => {
-                room.copy_from_slice(value);
-                Self::Small(small, value.len())
-            }
-            None => Self::Large(value.to_vec()),
+    fn take(&mut self, value: &[u8]) {
+        self.len = value.len();
+        match self.small.get_mut(..value.len()) {
+            Some(room) => room.copy_from_slice(value),
+            None => self.large = value.to_vec(),
         }
     }
 
     #[inline]
     fn get(&self) -> &[u8] {
-        match self {
-            Self::Small(small, len) => small.get(..*len).unwrap_or_default(),
-            Self::Large(large) => large,
-        }
+        self.small.get(..self.len).unwrap_or(&self.large)
     }
 }
 
@@ -76,6 +70,7 @@ pub(super) fn is_early(left: Duration, within: Duration, cost: u8) -> bool {
 }
 
 impl<S: Source> Inner<S> {
+    #[inline]
     fn age(&self, held: &Held<'_>, hash: KeyHash, now: u32) -> Age {
         let hot = &self.hot;
         let life = if held.meta.negative { &hot.negative_ttl } else { &hot.l1_ttl };
@@ -148,6 +143,7 @@ impl<S: Source> Inner<S> {
         wanted: impl Fn(Age) -> bool,
     ) -> Option<(Age, Option<(Age, Option<S::Value>)>)> {
         let (now, generation) = (self.clock.now(), self.stamps.generation());
+        let mut taken = Taken { small: [0; SMALL], large: Vec::new(), len: 0 };
         let look = |held: &Held<'_>| {
             let old = held.meta.stamp != generation;
             if old && !self.stamps.is_good(held.meta.stamp, key, held.tags()) {
@@ -155,17 +151,19 @@ impl<S: Source> Inner<S> {
             }
             let age = self.age(held, hash, now);
             let is_hit = wanted(age);
-            let bytes = is_hit.then(|| (held.meta.negative, Bytes::of(held.value)));
-            Looked { made: (age, bytes), is_hit, restamp: old.then_some(generation) }
+            if is_hit {
+                taken.take(held.value);
+            }
+            Looked { made: (age, is_hit.then_some(held.meta.negative)), is_hit, restamp: old.then_some(generation) }
         };
-        let (age, bytes) = self.l1.read(hash, key.as_bytes(), look)?;
-        let Some((negative, bytes)) = bytes else { return Some((age, None)) };
+        let (age, negative) = self.l1.read(hash, key.as_bytes(), look)?;
+        let Some(negative) = negative else { return Some((age, None)) };
         if negative {
             self.counters.negative_hits.add(1);
             return Some((age, Some((age, None))));
         }
         // Bytes that are no such value are as good as none.
-        Some((age, self.codec.decode(bytes.get()).map(|value| (age, Some(value)))))
+        Some((age, self.codec.decode(taken.get()).map(|value| (age, Some(value)))))
     }
 
     fn miss(&self, hash: KeyHash, gone: Option<Gone>) -> Seen<S::Value> {

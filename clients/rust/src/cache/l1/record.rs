@@ -212,7 +212,7 @@ mod tests {
             let mut data = Vec::new();
             new.append(&mut data, reads);
             prop_assert_eq!(data.len(), new.len());
-            let (held, len) = parse(&data).unwrap();
+            let (held, len) = parse(&data).expect("it was just written");
             prop_assert_eq!(len, new.len());
             prop_assert_eq!((held.key, held.value, held.meta), (&*key, &*value, new.meta));
             prop_assert_eq!(held.tags().collect::<Vec<_>>(), tags);

@@ -107,24 +107,28 @@ impl Shard {
             + numbers * size_of::<u32>()
     }
 
+    #[inline]
     fn at(segments: &[Option<Segment>], place: u32) -> &[u8] {
         let segment = segments.get((place >> OFFSET_BITS) as usize).and_then(Option::as_ref);
         let offset = (place & ((1 << OFFSET_BITS) - 1)) as usize * UNIT;
         segment.and_then(|segment| segment.data.get(offset..)).unwrap_or_default()
     }
 
+    #[inline]
     fn at_mut(&mut self, place: u32) -> &mut [u8] {
         let segment = self.segments.get_mut((place >> OFFSET_BITS) as usize).and_then(Option::as_mut);
         let offset = (place & ((1 << OFFSET_BITS) - 1)) as usize * UNIT;
         segment.and_then(|segment| segment.data.get_mut(offset..)).unwrap_or_default()
     }
 
+    #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let segments = &self.segments;
         self.table.find(hash, |place| record::is_of(Self::at(segments, *place), key)).copied()
     }
 
     /// What `look` makes of the entry, which counts as read.
+    #[inline]
     pub(super) fn read<R>(&mut self, hash: u64, key: &[u8], look: impl FnOnce(&Held<'_>) -> Looked<R>) -> Option<R> {
         let place = self.find(hash, key)?;
         let data = self.at_mut(place);
