@@ -19,7 +19,7 @@ const WAITING_MAX: usize = 65_536;
 /// Calls in one pipeline.
 const BATCH_MAX: usize = 512;
 /// Pipelines under way at once.
-const UNDER_WAY_MAX: usize = 4;
+const UNDER_WAY_MAX: usize = 2;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! All keys of a key space have one hash tag, so each script's keys are in one slot of a cluster. `seq` holds the last stamp:
 //! it grows with each invalidation, and is never less than Redis's time in microseconds, so that it also grows over a flush.
 
-/// Makes the next stamp `s`, and a way to tell it; ARGV[1] is who tells.
+/// Makes the next stamp `s`, and a way to tell it; the first argument is who tells.
 const NEXT: &str = r"
 local t = redis.call('TIME')
 local last = tonumber(redis.call('GET', KEYS[1]) or '0')
