@@ -4,6 +4,9 @@
 //!
 //! | room | what it does |
 //! | --- | --- |
+//! | [`cache`] | keeps what was loaded, in memory and in Redis, as a policy says |
 //! | [`batcher`] | gathers calls to an external API into batches, as a policy says |
 
 pub mod batcher;
+pub mod cache;
+mod retry;

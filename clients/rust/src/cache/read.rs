@@ -1,0 +1,390 @@
+//! How a read goes: memory, writes that wait, Redis, the source.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::clock::ms;
+use super::codec::Codec;
+use super::flight::{Answer, Flight, From};
+use super::frame::{Body, Frame, Stored};
+use super::inner::Inner;
+use super::key::CacheKey;
+use super::l1::{Gone, Held, KeyHash, Looked, Meta, New, Stored as Kept, seconds_of};
+use super::l2::L2;
+use super::policy::CachePolicy;
+use super::source::{CacheError, Source};
+use super::stamps::Standing;
+use super::trip::Trip;
+
+/// Values up to this size are taken out of memory without an allocation.
+const SMALL: usize = 256;
+/// Room for a value taken out of memory. Deserialising it runs the host's code, which no lock may wait for.
+struct Taken {
+    small: [u8; SMALL],
+    large: Vec<u8>,
+    len: usize,
+}
+
+impl Taken {
+    #[inline]
+    fn take(&mut self, value: &[u8]) {
+        self.len = value.len();
+        match self.small.get_mut(..value.len()) {
+            Some(room) => room.copy_from_slice(value),
+            None => self.large = value.to_vec(),
+        }
+    }
+
+    #[inline]
+    fn get(&self) -> &[u8] {
+        self.small.get(..self.len).unwrap_or(&self.large)
+    }
+}
+
+/// What memory says.
+pub(super) enum Seen<V> {
+    /// The value, or that there is none; whether it should be loaded anew by the way.
+    Hit(Option<V>, bool),
+    /// Past its life, and to be served only when it cannot be loaded.
+    Late,
+    Miss,
+}
+
+/// How an entry stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    Early,
+    Stale,
+    Grace,
+    Over,
+    Invalid,
+}
+
+/// Whether an entry is loaded anew before its end (`XFetch`): the likelier the nearer the end and the dearer the load.
+pub(super) fn is_early(left: Duration, within: Duration, cost: u8) -> bool {
+    left < within && seconds_of(cost) * -fastrand::f64().max(f64::MIN_POSITIVE).ln() >= left.as_secs_f64()
+}
+
+impl<S: Source> Inner<S> {
+    #[inline]
+    fn age(&self, held: &Held<'_>, hash: KeyHash, now: u32) -> Age {
+        let hot = &self.hot;
+        let life = if held.meta.negative { &hot.negative_ttl } else { &hot.l1_ttl };
+        let life = life.load(Ordering::Relaxed);
+        let jitter = (u64::from(hot.jitter.load(Ordering::Relaxed)) * (hash.0 >> 48)) >> 16;
+        let jittered = life - ((u64::from(life) * jitter) >> 16) as u32;
+        let life = held.meta.ttl.unwrap_or(jittered);
+        let age = now.saturating_sub(held.meta.born);
+        if now == u32::MAX {
+            return Age::Over;
+        }
+        if age < life {
+            let early = hot.early.load(Ordering::Relaxed);
+            let left = life - age;
+            let tick = |ticks: u32| Duration::from_millis(u64::from(ticks) * 16);
+            let is_early = early > 0 && is_early(tick(left), tick(early), held.meta.cost);
+            return if is_early { Age::Early } else { Age::Fresh };
+        }
+        let past = age - life;
+        if past < hot.stale.load(Ordering::Relaxed) && !held.meta.negative {
+            Age::Stale
+        } else if past < hot.grace.load(Ordering::Relaxed) && !held.meta.negative {
+            Age::Grace
+        } else {
+            Age::Over
+        }
+    }
+
+    /// A fresh entry of memory: its value, or that there is none. Counts no miss.
+    #[inline]
+    pub(super) fn fresh(&self, key: &str, hash: KeyHash) -> Option<Option<S::Value>> {
+        Some(self.find(key, hash, |age| age == Age::Fresh)?.1?.1)
+    }
+
+    /// Whether a fresh entry is in memory.
+    pub(super) fn is_there(&self, key: &S::Key) -> bool {
+        key.with_text(|text| {
+            let hash = self.l1.hash(text.as_bytes());
+            self.is_trusted() && self.fresh(text, hash).is_some()
+        })
+    }
+
+    /// Looks into memory.
+    pub(super) fn look(&self, key: &str, hash: KeyHash) -> Seen<S::Value> {
+        match self.find(key, hash, |age| matches!(age, Age::Fresh | Age::Early | Age::Stale)) {
+            Some((_, Some(found))) if found.0 != Age::Stale || self.serves_stale() => {
+                Seen::Hit(found.1, found.0 != Age::Fresh)
+            }
+            Some((Age::Grace, _)) => Seen::Late,
+            Some((Age::Over, _)) => self.miss(hash, Some(Gone::Expired)),
+            Some((Age::Invalid, _)) => self.miss(hash, Some(Gone::Invalidated)),
+            _ => self.miss(hash, None),
+        }
+    }
+
+    fn serves_stale(&self) -> bool {
+        self.counters.stale_served.add(1);
+        true
+    }
+
+    /// How the entry stands, and if `wanted`, its value.
+    #[expect(
+        clippy::type_complexity,
+        reason = "how it stands; and its value, which there may be none of at the source"
+    )]
+    fn find(
+        &self,
+        key: &str,
+        hash: KeyHash,
+        wanted: impl Fn(Age) -> bool,
+    ) -> Option<(Age, Option<(Age, Option<S::Value>)>)> {
+        let (now, generation) = (self.clock.now(), self.stamps.generation());
+        let mut taken = Taken { small: [0; SMALL], large: Vec::new(), len: 0 };
+        let look = |held: &Held<'_>| {
+            let old = held.meta.stamp != generation;
+            if old && !self.stamps.is_good(held.meta.stamp, key, held.tags()) {
+                return Looked { made: (Age::Invalid, None), is_hit: false, restamp: None };
+            }
+            let age = self.age(held, hash, now);
+            let is_hit = wanted(age);
+            if is_hit {
+                taken.take(held.value);
+            }
+            Looked { made: (age, is_hit.then_some(held.meta.negative)), is_hit, restamp: old.then_some(generation) }
+        };
+        let (age, negative) = self.l1.read(hash, key.as_bytes(), look)?;
+        let Some(negative) = negative else { return Some((age, None)) };
+        if negative {
+            self.counters.negative_hits.add(1);
+            return Some((age, Some((age, None))));
+        }
+        // Bytes that are no such value are as good as none.
+        Some((age, self.codec.decode(taken.get()).map(|value| (age, Some(value)))))
+    }
+
+    fn miss(&self, hash: KeyHash, gone: Option<Gone>) -> Seen<S::Value> {
+        let count = match gone.or_else(|| self.l1.why_gone(hash)) {
+            None => &self.counters.misses_never_seen,
+            Some(Gone::Expired) => &self.counters.misses_expired,
+            Some(Gone::Invalidated) => &self.counters.misses_invalidated,
+            Some(Gone::Evicted) => &self.counters.misses_evicted,
+        };
+        count.add(1);
+        Seen::Miss
+    }
+
+    /// What may be served when the load has failed.
+    fn late(&self, key: &str, hash: KeyHash) -> Option<S::Value> {
+        let trusted = self.is_trusted();
+        let found = if trusted { self.find(key, hash, |age| age != Age::Over && age != Age::Invalid) } else { None };
+        let value = found?.1?.1?;
+        self.counters.grace_served.add(1);
+        Some(value)
+    }
+
+    /// From memory, or else from one flight for all who ask.
+    pub(super) async fn get_or_load(self: &Arc<Self>, key: &S::Key, text: &str, hash: KeyHash) -> Answer<S::Value> {
+        if self.hot.bypass.load(Ordering::Relaxed) {
+            return self.load(key, &self.policy()).await.map(|(value, _)| value);
+        }
+        if self.is_trusted() {
+            match self.look(text, hash) {
+                Seen::Hit(value, anew) => {
+                    if anew {
+                        self.refresh(key, text, hash);
+                    }
+                    return Ok(value);
+                }
+                Seen::Late => self.counters.misses_expired.add(1),
+                Seen::Miss => {}
+            }
+        } else {
+            self.counters.untrusted.add(1);
+            self.miss(hash, None);
+        }
+        let (flight, is_new) = self.flights.join(hash, text, self.stamps.generation());
+        if is_new {
+            self.fly(key.clone(), text.to_owned(), hash, Arc::clone(&flight));
+        } else {
+            self.counters.coalesced.add(1);
+        }
+        let answer = flight.answer().await;
+        match flight.from() {
+            From::Source => {}
+            From::Redis => self.counters.l2_hits.add(1),
+            From::Waiting => self.counters.waiting_hits.add(1),
+        }
+        match answer {
+            Err(error @ CacheError::Load(_)) => self.late(text, hash).map(Some).ok_or(error),
+            answer => answer,
+        }
+    }
+
+    /// Loads anew, while what there is goes on being served.
+    pub(super) fn refresh(self: &Arc<Self>, key: &S::Key, text: &str, hash: KeyHash) {
+        let (flight, is_new) = self.flights.join(hash, text, self.stamps.generation());
+        if is_new {
+            self.counters.refreshed.add(1);
+            self.fly(key.clone(), text.to_owned(), hash, flight);
+        }
+    }
+
+    fn fly(self: &Arc<Self>, key: S::Key, text: String, hash: KeyHash, flight: Arc<Flight<S::Value>>) {
+        let trip =
+            Trip { inner: Arc::clone(self), key, text, hash, flight, policy: self.policy(), begun: Instant::now() };
+        tokio::spawn(trip.fly());
+    }
+
+    /// Asks the source, and again as the policy says. With how long the last try took.
+    pub(super) async fn load(
+        &self,
+        key: &S::Key,
+        policy: &CachePolicy,
+    ) -> Result<(Option<S::Value>, Duration), CacheError> {
+        self.counters.loads.add(1);
+        let tries = async {
+            let mut attempt = 1;
+            loop {
+                let begun = Instant::now();
+                let failure = match self.source.load(key).await {
+                    Ok(value) => return Ok((value, begun.elapsed())),
+                    Err(failure) => failure,
+                };
+                attempt += 1;
+                if !failure.retryable || attempt > policy.retry.attempts || !self.may_retry() {
+                    return Err(failure.why);
+                }
+                let jittered = policy.retry.ceiling(attempt).mul_f64(fastrand::f64());
+                sleep(failure.retry_after.map_or(jittered, |after| after.max(jittered))).await;
+                self.counters.retries.add(1);
+            }
+        };
+        let answer = match timeout(policy.load_timeout, tries).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(format!("no answer within load_timeout of {:?}", policy.load_timeout)),
+        };
+        match answer {
+            Ok((value, took)) => {
+                self.earn_retries(policy);
+                self.counters.loaded(took);
+                self.counters.loads_empty.add(u64::from(value.is_none()));
+                Ok((value, took))
+            }
+            Err(why) => {
+                self.counters.load_errors.add(1);
+                Err(CacheError::Load(why))
+            }
+        }
+    }
+
+    pub(super) fn may_retry(&self) -> bool {
+        let mut retries = self.retries.lock();
+        let may = *retries >= 1.0;
+        *retries -= f64::from(u8::from(may));
+        may
+    }
+
+    pub(super) fn earn_retries(&self, policy: &CachePolicy) {
+        let mut retries = self.retries.lock();
+        *retries = (*retries + policy.retry.budget_ratio).min(f64::from(policy.retry.budget_reserve.max(1)));
+    }
+
+    /// Puts a value into memory.
+    pub(super) fn keep(&self, (text, hash): (&str, KeyHash), (stamp, stored): (u32, &Stored), ttl: Option<u32>) {
+        let negative = stored.bytes.is_none();
+        let life = if negative { &self.hot.negative_ttl } else { &self.hot.l1_ttl };
+        if life.load(Ordering::Relaxed) == 0 || self.hot.l1_ttl.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // What another serialised differently is read from Redis, and not kept here.
+        if !negative && stored.codec != self.codec {
+            return;
+        }
+        let tags: Vec<u32> = stored.tags.iter().map(|tag| self.stamps.tag(tag)).collect();
+        if !self.stamps.is_good(stamp, text, tags.iter().copied()) {
+            self.counters.not_stored.add(1);
+            return;
+        }
+        let meta = Meta { born: self.clock.now(), stamp, cost: stored.cost, negative, ttl };
+        let value = stored.bytes.as_deref().unwrap_or_default();
+        if self.l1.insert(hash, &New { key: text.as_bytes(), value, tags: &tags, meta }) == Kept::TooLarge {
+            self.counters.too_large.add(1);
+        }
+    }
+
+    /// An entry of Redis that may be read, and how long it has left; nothing when its time is over.
+    pub(super) async fn judge(
+        &self,
+        l2: &L2,
+        (text, seq): (&str, u64),
+        frame: Frame,
+        policy: &CachePolicy,
+    ) -> Option<(Stored, Result<Duration, Duration>)> {
+        let Body::Value(stored) = frame.body else { return None };
+        if frame.stamp < seq {
+            let known = seq <= self.heard.load(Ordering::Acquire);
+            let standing =
+                if known { self.stamps.standing(frame.stamp, text, &stored.tags) } else { Standing::Unknown };
+            let is_good = match standing {
+                Standing::Good => true,
+                Standing::Invalid => false,
+                Standing::Unknown => self.ask(l2, (text, frame.stamp), &stored.tags, policy).await,
+            };
+            if !is_good {
+                return None;
+            }
+        }
+        let ttl = if stored.bytes.is_none() { policy.negative_ttl } else { policy.l2_ttl };
+        let life = stored.life_ms.min(ms(ttl));
+        let age = self.clock.wall_ms().saturating_sub(stored.born_ms);
+        let left =
+            if age < life { Ok(Duration::from_millis(life - age)) } else { Err(Duration::from_millis(age - life)) };
+        Some((stored, left))
+    }
+
+    async fn ask(&self, l2: &L2, (text, stamp): (&str, u64), tags: &[String], policy: &CachePolicy) -> bool {
+        match l2.ask(tags, policy.l2_timeout).await {
+            Ok(asked) => {
+                asked.all <= stamp
+                    && asked.tags.iter().all(|tag| *tag <= stamp)
+                    && !asked.prefixes.iter().any(|(prefix, when)| *when > stamp && text.starts_with(prefix.as_str()))
+            }
+            Err(error) => {
+                self.count_l2_error(&error);
+                false
+            }
+        }
+    }
+
+    /// Redis alone, for a read that must not load.
+    pub(super) async fn peek_l2(&self, text: &str, policy: &CachePolicy) -> Option<S::Value> {
+        let l2 = self.l2_for(policy)?;
+        match l2.get(text, policy.l2_timeout).await {
+            Ok((seq, frame, _)) => {
+                let (stored, left) = self.judge(l2, (text, seq), frame?, policy).await?;
+                let value = left.ok().and(stored.bytes)?;
+                self.counters.l2_hits.add(1);
+                stored.codec.decode(&value)
+            }
+            Err(error) => {
+                self.count_l2_error(&error);
+                None
+            }
+        }
+    }
+}
+
+/// The text of a key that is not too long.
+pub(super) fn text_of<K: CacheKey>(key: &K) -> Result<String, CacheError> {
+    let text = key.with_text(str::to_owned);
+    if text.len() > super::key::KEY_BYTES_MAX { Err(CacheError::KeyTooLong(text.len())) } else { Ok(text) }
+}
+
+/// How values of a cache are serialised, for whoever writes them elsewhere.
+pub(super) fn encode<S: Source>(codec: Codec, value: &S::Value) -> Result<Vec<u8>, CacheError> {
+    codec.encode(value).map_err(CacheError::Codec)
+}

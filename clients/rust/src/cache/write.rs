@@ -1,0 +1,175 @@
+//! How a write goes: aside, through, behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::clock::{ms, ticks};
+use super::frame::{self, Stored};
+use super::inner::Inner;
+use super::l2::{LinkError, Targets};
+use super::policy::{CachePolicy, Strategy};
+use super::read::encode;
+use super::source::{CacheError, Source, Write};
+
+/// What an entry has of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Its life, when it is not that of the policy.
+    pub ttl: Option<Duration>,
+    /// Tags beside those of [`Source::tags`].
+    pub tags: Vec<String>,
+}
+
+/// A value to be written, and all that belongs to it.
+pub(super) struct Change<S: Source> {
+    pub(super) key: S::Key,
+    pub(super) text: String,
+    /// `None` removes.
+    pub(super) value: Option<S::Value>,
+    pub(super) entry: Entry,
+}
+
+impl<S: Source> Inner<S> {
+    /// Writes as the policy says.
+    pub(super) async fn write(self: &Arc<Self>, change: Change<S>) -> Result<(), CacheError> {
+        self.counters.writes.add(1);
+        let policy = self.policy();
+        let turn = self.write_lock(&change.text).lock().await;
+        let written = if !S::WRITES {
+            self.fill(&change, None, &policy).await
+        } else {
+            match (policy.strategy, &self.behind) {
+                (Strategy::Behind, Some(behind)) if !policy.bypass => behind.write(self, &change, &policy).await,
+                (Strategy::Through, _) if !policy.bypass => self.write_through(&change, &policy).await,
+                _ => self.write_aside(&change, &policy).await,
+            }
+        };
+        drop(turn);
+        self.counters.write_errors.add(u64::from(written.is_err()));
+        written
+    }
+
+    pub(super) async fn write_aside(&self, change: &Change<S>, policy: &CachePolicy) -> Result<(), CacheError> {
+        let written = self.write_source(change, policy).await;
+        // A write that failed may have been made all the same.
+        let told = self.invalidate_key(&change.text).await;
+        written.and(told)
+    }
+
+    async fn write_through(&self, change: &Change<S>, policy: &CachePolicy) -> Result<(), CacheError> {
+        let begun = match self.l2_for(policy) {
+            None => None,
+            Some(l2) => match l2.intend(&change.text, policy.l2_timeout).await {
+                Ok(stamp) => Some(stamp),
+                Err(error) => {
+                    self.count_l2_error(&error);
+                    None
+                }
+            },
+        };
+        if let Err(error) = self.write_source(change, policy).await {
+            // It says enough; that others are not told yet is no news beside it.
+            drop(self.invalidate_key(&change.text).await);
+            return Err(error);
+        }
+        if self.l2.is_some() && begun.is_none() {
+            return self.invalidate_key(&change.text).await;
+        }
+        self.fill(change, begun, policy).await
+    }
+
+    /// Makes a key invalid here and for all.
+    pub(super) async fn invalidate_key(&self, text: &str) -> Result<(), CacheError> {
+        let targets = Targets { keys: vec![text.to_owned()], ..Targets::default() };
+        let told = self.invalidate_there(&targets).await;
+        self.remove_here(text);
+        told.map(drop)
+    }
+
+    /// Puts a value into both levels. `begun`: only if nobody else has begun to write since.
+    pub(super) async fn fill(
+        &self,
+        change: &Change<S>,
+        begun: Option<u64>,
+        policy: &CachePolicy,
+    ) -> Result<(), CacheError> {
+        let Some(value) = &change.value else { return self.invalidate_key(&change.text).await };
+        let stored = self.stored(change, value, policy)?;
+        let (hash, generation) = (self.l1.hash(change.text.as_bytes()), self.stamps.generation());
+        let flight = self.flights.alone(hash, &change.text);
+        let put = match self.l2_for(policy) {
+            None if self.l2.is_some() && !policy.l2_ttl.is_zero() => Err(LinkError::Resting),
+            None => Ok(true),
+            Some(l2) => {
+                let life = Duration::from_millis(stored.life_ms) + policy.grace.max(policy.stale_while_revalidate);
+                let parts = stored.parts(policy.compression, policy.compression_threshold_bytes);
+                l2.put(&change.text, (parts, begun), (life, policy.l2_timeout)).await
+            }
+        };
+        match put {
+            Ok(true) => {
+                let ttl = change.entry.ttl.map(ticks);
+                let kept = self.flights.land(hash, &change.text, &flight, || {
+                    self.keep((&change.text, hash), (generation, &stored), ttl);
+                });
+                if !kept {
+                    self.remove_here(&change.text);
+                }
+                Ok(())
+            }
+            Ok(false) => {
+                self.remove_here(&change.text);
+                Ok(())
+            }
+            Err(error) => {
+                self.count_l2_error(&error);
+                self.invalidate_key(&change.text).await
+            }
+        }
+    }
+
+    fn stored(&self, change: &Change<S>, value: &S::Value, policy: &CachePolicy) -> Result<Stored, CacheError> {
+        let mut tags = self.source.tags(&change.key, value);
+        tags.extend(change.entry.tags.iter().cloned());
+        let jittered = policy.l2_ttl.mul_f64(1.0 - policy.ttl_jitter * fastrand::f64());
+        Ok(Stored {
+            bytes: Some(encode::<S>(self.codec, value)?),
+            codec: self.codec,
+            cost: 0,
+            born_ms: self.clock.wall_ms(),
+            life_ms: ms(change.entry.ttl.unwrap_or(jittered)),
+            tags: frame::kept_tags(tags),
+        })
+    }
+
+    /// To the source, and again as the policy says.
+    async fn write_source(&self, change: &Change<S>, policy: &CachePolicy) -> Result<(), CacheError> {
+        let mut write = [Write { key: change.key.clone(), value: change.value.clone(), again: false }];
+        let tries = async {
+            let mut attempt = 1;
+            loop {
+                let Err(failure) = self.source.write(&write).await else { return Ok(()) };
+                attempt += 1;
+                if !failure.retryable || attempt > policy.retry.attempts || !self.may_retry() {
+                    return Err(failure.why);
+                }
+                let jittered = policy.retry.ceiling(attempt).mul_f64(fastrand::f64());
+                sleep(failure.retry_after.map_or(jittered, |after| after.max(jittered))).await;
+                self.counters.retries.add(1);
+                write[0].again = true;
+            }
+        };
+        match timeout(policy.load_timeout, tries).await {
+            Ok(Ok(())) => {
+                self.earn_retries(policy);
+                Ok(())
+            }
+            Ok(Err(why)) => Err(CacheError::Write(why)),
+            Err(_elapsed) => {
+                Err(CacheError::Write(format!("no answer within load_timeout of {:?}", policy.load_timeout)))
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Writes aside and through, by one and by two at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fastbreak_client::cache::{CacheError, CachePolicy, Strategy};
+
+use crate::support::{Far, Redis, cache, eventually, in_touch, policy, read, settled};
+
+fn with(strategy: Strategy) -> CachePolicy {
+    CachePolicy { strategy, ..policy() }
+}
+
+#[tokio::test]
+async fn aside_a_write_goes_to_the_source_and_the_entry_is_gone() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Aside)).await;
+    let two = cache(redis.client(), &far, with(Strategy::Aside)).await;
+    let key = "a".to_owned();
+    far.put("a", "old");
+    for cache in [&one, &two] {
+        assert_eq!(read(cache, "a").await.as_deref(), Some("old"));
+    }
+    one.set(&key, "new".to_owned()).await.unwrap();
+    assert_eq!((far.value("a").as_deref(), one.peek(&key)), (Some("new"), None));
+    assert_eq!(read(&one, "a").await.as_deref(), Some("new"));
+    eventually("two has heard", async || read(&two, "a").await.as_deref() == Some("new")).await;
+    one.remove(&key).await.unwrap();
+    assert_eq!((read(&one, "a").await, far.value("a")), (None, None));
+    far.fails.store(true, Ordering::SeqCst);
+    assert!(matches!(one.set(&key, "x".to_owned()).await, Err(CacheError::Write(_))));
+    assert_eq!(one.stats().write_errors, 1);
+}
+
+#[tokio::test]
+async fn through_a_write_is_in_both_levels_at_once() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let two = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let key = "a".to_owned();
+    far.put("a", "old");
+    assert_eq!(read(&two, "a").await.as_deref(), Some("old"));
+    one.set(&key, "new".to_owned()).await.unwrap();
+    let loads = far.loads();
+    assert_eq!((one.peek(&key).as_deref(), far.value("a").as_deref()), (Some("new"), Some("new")));
+    eventually("two has heard", async || read(&two, "a").await.as_deref() == Some("new")).await;
+    assert_eq!(far.loads(), loads, "no load was needed");
+    let many: Vec<_> = (0..100).map(|n| (format!("k{n}"), format!("v{n}"))).collect();
+    assert!(one.set_many(many.clone()).await.iter().all(Result::is_ok));
+    let keys: Vec<String> = many.iter().map(|(key, _)| key.clone()).collect();
+    let values = two.get_many(&keys).await;
+    assert!(values.into_iter().zip(many).all(|(value, (_, put))| value == Ok(Some(put))));
+}
+
+#[tokio::test]
+async fn two_writers_through_at_once_leave_nothing_that_the_source_has_not() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let two = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let key = "a".to_owned();
+    for round in 0..200 {
+        let (a, b) = tokio::join!(one.set(&key, format!("one {round}")), two.set(&key, format!("two {round}")));
+        assert!(a.is_ok() && b.is_ok());
+        settled(&redis, &[&one, &two]).await;
+        let held = far.value("a");
+        assert_eq!((read(&one, "a").await, read(&two, "a").await), (held.clone(), held), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_cannot_be_told_is_said_and_told_later() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let mut short = with(Strategy::Through);
+    short.l2_timeout = Duration::from_millis(100);
+    let one = cache(redis.client(), &far, short).await;
+    let key = "a".to_owned();
+    one.set(&key, "old".to_owned()).await.unwrap();
+    redis.kill();
+    assert!(matches!(one.set(&key, "new".to_owned()).await, Err(CacheError::Untold(_))));
+    assert_eq!((far.value("a").as_deref(), read(&one, "a").await.as_deref()), (Some("new"), Some("new")));
+    redis.restart();
+    // As if Redis had come back with what it had.
+    in_touch(&one).await;
+    eventually("told", async || one.set(&key, "newer".to_owned()).await.is_ok()).await;
+    let two = cache(redis.client(), &far, with(Strategy::Through)).await;
+    assert_eq!(read(&two, "a").await.as_deref(), Some("newer"));
+}
