@@ -20,8 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::paced::Paced;
+use crate::alerting::Alerting;
 use crate::config::ConnectionLimits;
+use crate::gateway::{Facts, Gateway};
 use crate::grpc::{Rooms, SERVICES, add_services};
+use crate::notify::Notifier;
+use crate::rollup::Streams;
+use crate::traces::Traces;
 
 /// HTTP/2 windows; the defaults of 64 KiB cost a third more CPU at full load.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -181,6 +186,19 @@ fn connection(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
 /// OTLP's services, as reflection names them; its descriptors hold others that are not served here.
 const OTLP_SERVICES: [&str; 2] =
     ["opentelemetry.proto.collector.metrics.v1.MetricsService", "opentelemetry.proto.collector.trace.v1.TraceService"];
+
+/// What the admin services may use.
+pub(super) fn rooms(
+    gateway: &Gateway,
+    kept: (&Arc<Streams>, &Arc<Traces>),
+    tellers: (&Arc<Notifier>, &Arc<Alerting>),
+) -> Rooms {
+    let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
+    let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
+    let (streams, traces, engine) = (Arc::clone(kept.0), Arc::clone(kept.1), gateway.engine());
+    let policies = gateway.policies();
+    Rooms { http, grpc, otlp_http, started, streams, engine, notifier, alerting, policies, traces }
+}
 
 /// The OTLP services with the admin services, health and reflection beside them.
 pub(super) fn with_admin_services(otlp: Router, rooms: Arc<Rooms>) -> anyhow::Result<Router> {

@@ -29,7 +29,6 @@ use told::Told;
 use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway, Shown};
-use crate::grpc::Rooms;
 use crate::ingest::{Ingest, encode_host, walk_spans};
 use crate::notify::Notifier;
 use crate::policy::Policies;
@@ -201,6 +200,8 @@ impl App {
         let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, &holder)));
         telemetry.register(|registry| alerting.metrics.register(registry));
         alerting.seed().await.context("the shipped rules cannot be written")?;
+        let policies = Arc::new(Policies::new(streams.storage().clone()));
+        telemetry.register(|registry| policies.metrics.register(registry));
         let gateway = Gateway::new(Shown {
             streams: Arc::clone(&streams),
             ingest: Arc::clone(&ingest),
@@ -208,7 +209,7 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             alerting: Arc::clone(&alerting),
             notifier: Arc::clone(&notifier),
-            policies: Arc::new(Policies::new(streams.storage().clone())),
+            policies,
             traces: Arc::clone(&traces),
             facts,
         });
@@ -275,13 +276,14 @@ impl App {
         spawn_background(&mut background_tasks, &config, (&streams, &traces), &ingest, &background);
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, (&streams, &ingest), &intake);
+        background_tasks.spawn(gateway.policies().run(intake.clone()));
         let measured = own.as_ref().map(|own| Instruments::new(own, telemetry).run(background.clone()));
         measured.map(|measured| background_tasks.spawn(measured));
         let flusher = Told::spawn(|end| run_flusher(Arc::clone(&streams), end));
         let decider = Told::spawn(|end| Arc::clone(&traces).run(end));
         let deliveries = tokio::spawn(Arc::clone(&notifier).run(intake.clone()));
         let mut serving = JoinSet::new();
-        let rooms = Arc::new(rooms(&gateway, (&streams, &traces), (&notifier, &alerting)));
+        let rooms = Arc::new(listen::rooms(&gateway, (&streams, &traces), (&notifier, &alerting)));
         let grpc = listen::with_admin_services(crate::ingest::grpc::router(Arc::clone(&ingest)), rooms)?;
         let sockets = [listeners.grpc, listeners.otlp_http, listeners.http];
         let routers = [grpc, crate::ingest::http::router(Arc::clone(&ingest)), gateway.router()];
@@ -385,13 +387,6 @@ fn spawn_alerting(
             }
         }
     }));
-}
-
-fn rooms(gateway: &Gateway, kept: (&Arc<Streams>, &Arc<Traces>), tellers: (&Arc<Notifier>, &Arc<Alerting>)) -> Rooms {
-    let Facts { http, grpc, otlp_http, started, .. } = *gateway.facts();
-    let (notifier, alerting) = (Arc::clone(tellers.0), Arc::clone(tellers.1));
-    let (streams, traces, engine) = (Arc::clone(kept.0), Arc::clone(kept.1), gateway.engine());
-    Rooms { http, grpc, otlp_http, started, streams, engine, notifier, alerting, traces }
 }
 
 fn spawn_background(

@@ -157,6 +157,12 @@ impl Gateway {
         Arc::clone(&self.0.engine)
     }
 
+    /// Policies.
+    #[must_use]
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.0.policies)
+    }
+
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new()

@@ -6,6 +6,9 @@
 mod alerts;
 mod convert;
 mod metrics;
+mod policies;
+mod policy_watch;
+mod policy_words;
 mod receivers;
 mod rules;
 mod silences;
@@ -20,8 +23,10 @@ use tonic::service::Routes;
 
 use crate::alerting::Alerting;
 use crate::notify::Notifier;
+use crate::policy::Policies;
 use crate::proto::alert_service_server::AlertServiceServer;
 use crate::proto::metrics_service_server::MetricsServiceServer;
+use crate::proto::policy_service_server::PolicyServiceServer;
 use crate::proto::receiver_service_server::ReceiverServiceServer;
 use crate::proto::rule_service_server::RuleServiceServer;
 use crate::proto::silence_service_server::SilenceServiceServer;
@@ -35,6 +40,7 @@ use crate::traces::Traces;
 pub const SERVICES: &[&str] = &[
     "fastbreak.v1.AlertService",
     "fastbreak.v1.MetricsService",
+    "fastbreak.v1.PolicyService",
     "fastbreak.v1.ReceiverService",
     "fastbreak.v1.RuleService",
     "fastbreak.v1.SilenceService",
@@ -60,6 +66,8 @@ pub struct Rooms {
     pub notifier: Arc<Notifier>,
     /// Rules, alerts, silences.
     pub alerting: Arc<Alerting>,
+    /// Policies.
+    pub policies: Arc<Policies>,
     /// Kept traces.
     pub traces: Arc<Traces>,
 }
@@ -73,6 +81,7 @@ pub fn add_services(routes: Routes, rooms: Arc<Rooms>) -> Routes {
         .add_service(RuleServiceServer::new(rules::Rules(alerting())))
         .add_service(AlertServiceServer::new(alerts::Alerts(alerting())))
         .add_service(MetricsServiceServer::new(metrics::Metrics(Arc::clone(&rooms.engine))))
+        .add_service(PolicyServiceServer::new(policies::PolicyDesk::new(Arc::clone(&rooms.policies))))
         .add_service(SilenceServiceServer::new(silences::Silences(alerting())))
         .add_service(TraceServiceServer::new(traces::TraceReader(Arc::clone(&rooms.traces))))
         .add_service(SystemServiceServer::new(system::System(rooms)))

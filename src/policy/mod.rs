@@ -1,14 +1,20 @@
-//! Policies as people write them: checked, kept with every revision, who made it and why, and given back.
+//! Policies as people write them: checked, kept with every revision, who made it and why, given back, and told to instances.
 //!
 //! Layer 4. What is sound is decided by `model`; what is kept, and in which order, by the database.
 
+mod counters;
 mod error;
+mod watch;
 
 use chrono::{DateTime, Utc};
 use serde::de::Deserialize;
 use serde_json::Value;
+use tokio::sync::{Notify, watch as watching};
+use tokio_util::sync::CancellationToken;
 
+pub use counters::PolicyMetrics;
 pub use error::PolicyError;
+pub use watch::{Effective, Missed, Told};
 
 use crate::model::{Policy, PolicyChange, StoredPolicy, changes};
 use crate::storage::{Change, Expected, PolicyRevisionRow, PolicyRow, Storage};
@@ -32,10 +38,17 @@ pub struct PolicyRevision {
     pub changes: Vec<PolicyChange>,
 }
 
-/// The policies of the house; cheap to clone.
-#[derive(Clone)]
+/// The policies of the house.
 pub struct Policies {
     storage: Storage,
+    /// Nothing until they were read once.
+    effective: watching::Sender<Option<Effective>>,
+    /// Something was written here.
+    written: Notify,
+    /// Whoever watches is to go elsewhere.
+    closing: CancellationToken,
+    /// What is counted.
+    pub metrics: PolicyMetrics,
 }
 
 fn named(id: &str) -> String {
@@ -82,8 +95,14 @@ fn revision((row, before): (&PolicyRevisionRow, Option<&PolicyRevisionRow>)) -> 
 impl Policies {
     /// Over `storage`.
     #[must_use]
-    pub const fn new(storage: Storage) -> Self {
-        Self { storage }
+    pub fn new(storage: Storage) -> Self {
+        Self {
+            storage,
+            effective: watching::Sender::new(None),
+            written: Notify::new(),
+            closing: CancellationToken::new(),
+            metrics: PolicyMetrics::default(),
+        }
     }
 
     /// Every policy, by id.
@@ -111,7 +130,10 @@ impl Policies {
         policy.check()?;
         let definition = serde_json::to_value(policy).unwrap_or_default();
         match self.storage.policy_put((&policy.id, &definition), change, expected).await {
-            Ok(row) => stored(&row).ok_or_else(|| PolicyError::Absent(named(&policy.id))),
+            Ok(row) => {
+                self.written.notify_one();
+                stored(&row).ok_or_else(|| PolicyError::Absent(named(&policy.id)))
+            }
             Err(error) => {
                 let error = PolicyError::of_write(error, named(&policy.id));
                 if matches!(error, PolicyError::Exists(_)) {
@@ -131,6 +153,7 @@ impl Policies {
     /// When what is there is not what was expected.
     pub async fn delete(&self, id: &str, change: &Change, expected: Expected) -> Result<(), PolicyError> {
         let deleted = self.storage.policy_delete(id, change, expected).await;
+        self.written.notify_one();
         deleted.map_err(|error| PolicyError::of_write(error, named(id)))
     }
 

@@ -106,6 +106,16 @@ impl Storage {
         Ok(alive.select(PolicyRow::as_select()).order(policies::id).load(&mut conn).await?)
     }
 
+    /// A number that grows with each change of any policy.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn policies_version(&self) -> Result<i64, StorageError> {
+        let mut conn = self.conn().await?;
+        let revisions = policy_revisions::table.count();
+        Ok(revisions.get_result(&mut conn).await?)
+    }
+
     /// One policy, unless it was deleted.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 use crate::alerting::{options, send, wait_for_state};
 use crate::support::{Database, Server};
 
-async fn channel(server: &Server) -> Channel {
+pub(crate) async fn channel(server: &Server) -> Channel {
     Endpoint::from_shared(server.grpc.clone()).unwrap().connect().await.unwrap()
 }
 
