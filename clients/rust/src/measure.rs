@@ -9,7 +9,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 
-use crate::batcher::{Batcher, Process, Stats, WeakBatcher};
+use crate::batcher::{Batcher, Process, Stats};
 use crate::policy::{Kind, Policies, WeakPolicies};
 
 /// Policy and revision that are in force.
@@ -35,73 +35,104 @@ impl Attributed {
     }
 }
 
-/// One batcher under one name.
-struct Named<P: Process> {
+/// A target under its name.
+struct Named {
     name: KeyValue,
+    kind: Kind,
     target: String,
-    batcher: WeakBatcher<P>,
     policies: WeakPolicies,
 }
 
-impl<P: Process> Named<P> {
-    fn in_force(&self) -> InForce {
-        self.policies.upgrade()?.in_force(Kind::Batch, &self.target)
+/// A metric, its unit, and the label that tells one reading of it from the others.
+type Metric = (&'static str, &'static str, Option<(&'static str, &'static str)>);
+
+impl Named {
+    fn new(label: &'static str, kind: Kind, target: &str, policies: &Policies) -> Arc<Self> {
+        let name = KeyValue::new(label, target.to_owned());
+        Arc::new(Self { name, kind, target: target.to_owned(), policies: policies.downgrade() })
     }
 
-    fn attributes(&self, in_force: &InForce, result: Option<&'static str>) -> Vec<KeyValue> {
+    fn in_force(&self) -> InForce {
+        self.policies.upgrade()?.in_force(self.kind, &self.target)
+    }
+
+    fn attributes(&self, in_force: &InForce, label: Option<(&'static str, &'static str)>) -> Vec<KeyValue> {
         let mut attributes = vec![self.name.clone()];
         if let Some((id, revision)) = in_force {
             attributes.push(KeyValue::new("fastbreak.policy.id", id.clone()));
             attributes.push(KeyValue::new("fastbreak.policy.revision", *revision));
         }
-        attributes.extend(result.map(|result| KeyValue::new("fastbreak.batch.result", result)));
+        attributes.extend(label.map(|(key, value)| KeyValue::new(key, value)));
         attributes
+    }
+
+    /// A count that `read` gives, as long as its target is there.
+    fn counter(
+        self: &Arc<Self>,
+        meter: &Meter,
+        (metric, unit, label): Metric,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        let (named, attributed) = (Arc::clone(self), Mutex::new(Attributed::default()));
+        let counter = meter.f64_observable_counter(metric).with_unit(unit);
+        let observed = counter.with_callback(move |observer| {
+            let Some(total) = read() else { return };
+            let in_force = named.in_force();
+            let value = attributed.lock().read(&in_force, total);
+            observer.observe(value, &named.attributes(&in_force, label));
+        });
+        observed.build();
+    }
+
+    /// A value that `read` gives, as long as its target is there.
+    fn gauge(
+        self: &Arc<Self>,
+        meter: &Meter,
+        (metric, unit, label): Metric,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        let named = Arc::clone(self);
+        let gauge = meter.f64_observable_gauge(metric).with_unit(unit);
+        let observed = gauge.with_callback(move |observer| {
+            if let Some(value) = read() {
+                observer.observe(value, &named.attributes(&None, label));
+            }
+        });
+        observed.build();
     }
 }
 
-/// What is counted: metric, unit, result, and how it is read.
-type Reading = (&'static str, &'static str, Option<&'static str>, fn(&Stats) -> f64);
+const RESULT: &str = "fastbreak.batch.result";
 
-const READINGS: [Reading; 11] = [
-    ("fastbreak.batch.calls", "{call}", None, |stats| stats.batches.get() as f64),
-    ("fastbreak.batch.calls_saved", "{call}", None, |stats| stats.calls_saved() as f64),
-    ("fastbreak.batch.sent_items", "{item}", None, |stats| stats.items.get() as f64),
-    ("fastbreak.batch.retries", "{item}", None, |stats| stats.retried.get() as f64),
-    ("fastbreak.batch.wait_time", "s", None, |stats| stats.waited_in_all().as_secs_f64()),
-    ("fastbreak.batch.items", "{item}", Some("done"), |stats| stats.done.get() as f64),
-    ("fastbreak.batch.items", "{item}", Some("failed"), |stats| stats.failed.get() as f64),
-    ("fastbreak.batch.items", "{item}", Some("coalesced"), |stats| stats.coalesced.get() as f64),
-    ("fastbreak.batch.items", "{item}", Some("refused"), |stats| stats.refused.get() as f64),
-    ("fastbreak.batch.items", "{item}", Some("expired"), |stats| stats.expired.get() as f64),
-    ("fastbreak.batch.items", "{item}", Some("given_up"), |stats| stats.given_up.get() as f64),
+/// What a batcher counts, and how it is read.
+const READINGS: [(Metric, fn(&Stats) -> f64); 11] = [
+    (("fastbreak.batch.calls", "{call}", None), |stats| stats.batches.get() as f64),
+    (("fastbreak.batch.calls_saved", "{call}", None), |stats| stats.calls_saved() as f64),
+    (("fastbreak.batch.sent_items", "{item}", None), |stats| stats.items.get() as f64),
+    (("fastbreak.batch.retries", "{item}", None), |stats| stats.retried.get() as f64),
+    (("fastbreak.batch.wait_time", "s", None), |stats| stats.waited_in_all().as_secs_f64()),
+    (("fastbreak.batch.items", "{item}", Some((RESULT, "done"))), |stats| stats.done.get() as f64),
+    (("fastbreak.batch.items", "{item}", Some((RESULT, "failed"))), |stats| stats.failed.get() as f64),
+    (("fastbreak.batch.items", "{item}", Some((RESULT, "coalesced"))), |stats| stats.coalesced.get() as f64),
+    (("fastbreak.batch.items", "{item}", Some((RESULT, "refused"))), |stats| stats.refused.get() as f64),
+    (("fastbreak.batch.items", "{item}", Some((RESULT, "expired"))), |stats| stats.expired.get() as f64),
+    (("fastbreak.batch.items", "{item}", Some((RESULT, "given_up"))), |stats| stats.given_up.get() as f64),
 ];
 
 /// Makes a batcher's counts instruments, for as long as it is there.
 pub(crate) fn batcher<P: Process>(meter: &Meter, policies: &Policies, name: &str, batcher: &Batcher<P>) {
-    let named = Arc::new(Named {
-        name: KeyValue::new("fastbreak.batch.name", name.to_owned()),
-        target: name.to_owned(),
-        batcher: batcher.downgrade(),
-        policies: policies.downgrade(),
-    });
-    for (metric, unit, result, read) in READINGS {
-        let (named, attributed) = (Arc::clone(&named), Mutex::new(Attributed::default()));
-        let counter = meter.f64_observable_counter(metric).with_unit(unit);
-        let observed = counter.with_callback(move |observer| {
-            let Some(batcher) = named.batcher.upgrade() else { return };
-            let in_force = named.in_force();
-            let value = attributed.lock().read(&in_force, read(batcher.stats()));
-            observer.observe(value, &named.attributes(&in_force, result));
-        });
-        observed.build();
+    let named = Named::new("fastbreak.batch.name", Kind::Batch, name, policies);
+    for (metric, read) in READINGS {
+        let batcher = batcher.downgrade();
+        named.counter(meter, metric, move || Some(read(batcher.upgrade()?.stats())));
     }
-    let gauge = meter.u64_observable_gauge("fastbreak.batch.queued").with_unit("{item}");
-    let observed = gauge.with_callback(move |observer| {
-        if let Some(batcher) = named.batcher.upgrade() {
-            observer.observe(batcher.load().0 as u64, std::slice::from_ref(&named.name));
-        }
-    });
-    observed.build();
+    for (metric, read) in [
+        (("fastbreak.batch.queued", "{item}", None), (|load| load.0) as fn((usize, usize)) -> usize),
+        (("fastbreak.batch.calls_active", "{call}", None), |load| load.1),
+    ] {
+        let batcher = batcher.downgrade();
+        named.gauge(meter, metric, move || Some(read(batcher.upgrade()?.load()) as f64));
+    }
 }
 
 /// Makes what the watcher counts instruments.

@@ -1,9 +1,5 @@
 //! The watcher against a scripted server, which is the outside world and fails as told. The clock is the test's.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +11,9 @@ use fastbreak_client::proto::watch_request::Message as Said;
 use fastbreak_client::proto::watch_response::Message as Say;
 use fastbreak_client::proto::{AssignedPolicy, Invalidation, PolicyDelta, PolicySnapshot, Pong, WarmOrder};
 use parking_lot::Mutex;
-use support::{Link, Mock};
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{Link, Mock};
 
 struct Echo;
 

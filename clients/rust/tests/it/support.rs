@@ -1,7 +1,5 @@
 //! A `PolicyService` that does as it is told, over a pipe: the test moves the clock.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
-
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,8 +63,9 @@ impl Link {
     }
 }
 
+/// Answers as the test says.
 #[derive(Clone)]
-struct Scripted {
+pub(crate) struct Scripted {
     links: mpsc::Sender<Link>,
     away: Arc<AtomicBool>,
 }
@@ -130,6 +129,7 @@ pub(crate) struct Mock {
     links: mpsc::Receiver<Link>,
     away: Arc<AtomicBool>,
     channel: Channel,
+    scripted: Scripted,
 }
 
 impl Mock {
@@ -137,6 +137,7 @@ impl Mock {
         let (sender, links) = mpsc::channel(16);
         let away = Arc::new(AtomicBool::new(false));
         let scripted = Scripted { links: sender, away: Arc::clone(&away) };
+        let kept = scripted.clone();
         let connect = tower::service_fn(move |_| {
             let scripted = scripted.clone();
             async move {
@@ -149,7 +150,12 @@ impl Mock {
             }
         });
         let channel = Endpoint::from_static("http://mock").connect_with_connector_lazy(connect);
-        Self { links, away, channel }
+        Self { links, away, channel, scripted: kept }
+    }
+
+    /// The same, for a socket.
+    pub(crate) fn service(&self) -> PolicyServiceServer<Scripted> {
+        PolicyServiceServer::new(self.scripted.clone())
     }
 
     pub(crate) fn is_away(&self, away: bool) {
