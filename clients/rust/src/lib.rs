@@ -32,3 +32,7 @@ pub mod telemetry;
 
 #[cfg(all(feature = "otlp", feature = "policies"))]
 pub use start::{Builder, FastBreak, StartError};
+
+#[cfg(all(doctest, feature = "axum", feature = "database", feature = "otlp", feature = "policies"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -89,17 +89,82 @@ async fn a_pool_is_measured() {
 }
 
 #[cfg(feature = "diesel")]
-mod diesel {
-    use ::diesel::connection::{Instrumentation as _, InstrumentationEvent};
+mod with_diesel {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
 
-    /// Diesel hands nobody an event to make; what it runs is shown against a real Postgres by the server's own tests.
-    #[test]
-    fn the_monitor_is_what_diesel_takes() {
-        let (monitor, _out) = super::monitor();
-        let mut instrumentation = monitor.diesel();
-        let _takes: fn(&mut fastbreak_client::database::DieselMonitor, InstrumentationEvent<'_>) =
-            |monitor, event| monitor.on_connection_event(event);
-        let _boxed: Box<dyn ::diesel::connection::Instrumentation> = Box::new(monitor.diesel());
-        let _ = &mut instrumentation;
+    use diesel::sql_types::Text;
+    use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+
+    use super::*;
+
+    struct Postgres(Child, tempfile::TempDir);
+
+    impl Drop for Postgres {
+        fn drop(&mut self) {
+            let _gone = self.0.kill().and_then(|()| self.0.wait());
+        }
+    }
+
+    /// As nobody when we are root, whom Postgres refuses.
+    fn command(program: &str, directory: &Path) -> Command {
+        let installed = std::fs::read_dir("/usr/lib/postgresql").unwrap().last().unwrap().unwrap().path();
+        let mut command = Command::new(installed.join("bin").join(program));
+        command.current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(65_534).gid(65_534);
+        }
+        command
+    }
+
+    async fn start() -> (Postgres, AsyncPgConnection) {
+        let directory = tempfile::Builder::new().prefix("fastbreak-client-").tempdir().unwrap();
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            chown(directory.path(), Some(65_534), Some(65_534)).unwrap();
+        }
+        let data = directory.path().join("data");
+        let mut initdb = command("initdb", directory.path());
+        assert!(
+            initdb.arg("-D").arg(&data).args(["-U", "shop", "-A", "trust", "--no-sync"]).status().unwrap().success()
+        );
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = command("postgres", directory.path());
+        server.arg("-D").arg(&data).arg("-k").arg(directory.path()).args(["-p", &port.to_string(), "-F"]);
+        let postgres = Postgres(server.spawn().unwrap(), directory);
+        let url = format!("postgres://shop@127.0.0.1:{port}/postgres");
+        let began = Instant::now();
+        loop {
+            match AsyncPgConnection::establish(&url).await {
+                Ok(connection) => return (postgres, connection),
+                Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn diesel_says_what_it_does_and_no_value_leaves() {
+        let (_postgres, mut connection) = start().await;
+        let (monitor, out) = monitor();
+        connection.set_instrumentation(monitor.slow_after(Duration::from_millis(20)).diesel());
+        diesel::sql_query("CREATE TABLE users (name text)").execute(&mut connection).await.unwrap();
+        let insert = diesel::sql_query("INSERT INTO users SELECT $1 FROM pg_sleep(0.03)");
+        insert.bind::<Text, _>("s3cret").execute(&mut connection).await.unwrap();
+        let broken = diesel::sql_query("DELETE FROM nothing_here WHERE name = 's3cret'");
+        assert!(broken.execute(&mut connection).await.is_err());
+
+        let told = out.told();
+        assert!(!told.contains("s3cret"), "{told}");
+        for word in ["CREATE users", "INSERT users", "DELETE nothing_here", "database"] {
+            assert!(told.contains(word), "{word} in {told}");
+        }
+        let spans = out.spans.get_finished_spans().unwrap();
+        let slow: Vec<_> = spans.iter().filter(|span| span.name == "INSERT users").collect();
+        assert_eq!(slow.len(), 1);
+        let shown = slow[0].attributes.iter().find(|kv| kv.key.as_str() == "db.query.text").unwrap().value.to_string();
+        assert_eq!(shown, "INSERT INTO users SELECT ? FROM pg_sleep(?)");
     }
 }
