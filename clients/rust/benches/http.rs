@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tower::{Layer as _, Service};
 
@@ -50,7 +50,8 @@ where
 
 fn main() {
     let inner = || tower::service_fn(|_: Request<()>| -> Ready<Answer> { ready(Ok(Response::new(Empty::new()))) });
-    let meters = SdkMeterProvider::builder().with_reader(ManualReader::builder().build()).build();
+    let reader = PeriodicReader::builder(InMemoryMetricExporter::default()).build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
     let layer = |sampler| {
         let tracers = SdkTracerProvider::builder().with_sampler(sampler).build();
         let tracer = opentelemetry::global::BoxedTracer::new(Box::new(tracers.tracer("bench")));

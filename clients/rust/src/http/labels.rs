@@ -5,13 +5,21 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Method, Version};
 
+/// A method that is not known.
+const OTHER: &str = "_OTHER";
+/// Methods that are known, the likeliest first, and then any other.
+pub(super) const METHODS: [&str; 11] =
+    ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "QUERY", OTHER];
+/// How it came.
+pub(super) const SCHEMES: [&str; 2] = ["http", "https"];
+
 /// Of the request itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Labels {
-    /// One of the known, or `_OTHER`.
-    pub(super) method: &'static str,
-    /// `http` or `https`.
-    pub(super) scheme: &'static str,
+    /// One of [`METHODS`].
+    pub(super) method: u8,
+    /// One of [`SCHEMES`].
+    pub(super) scheme: u8,
     /// The template; none: unmatched.
     pub(super) route: Option<Arc<str>>,
     /// Such as `1.1`.
@@ -33,10 +41,18 @@ impl Labels {
     pub(super) fn of(parts: &Parts, route: Option<Arc<str>>) -> Self {
         Self {
             method: method(&parts.method),
-            scheme: if parts.uri.scheme_str() == Some("https") { "https" } else { "http" },
+            scheme: (parts.uri.scheme_str() == Some("https")).into(),
             route,
             version: version(parts.version),
         }
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        METHODS.get(usize::from(self.method)).copied().unwrap_or(OTHER)
+    }
+
+    pub(super) fn scheme(&self) -> &'static str {
+        SCHEMES.get(usize::from(self.scheme)).copied().unwrap_or_default()
     }
 
     pub(super) fn route(&self) -> Arc<str> {
@@ -72,9 +88,10 @@ impl Outcome {
     }
 }
 
-fn method(method: &Method) -> &'static str {
-    const KNOWN: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+/// Which of [`METHODS`] it is; the last is any other.
+fn method(method: &Method) -> u8 {
+    let known = METHODS.iter().position(|known| *known == method.as_str());
+    known.unwrap_or(METHODS.len() - 1) as u8
 }
 
 const fn version(version: Version) -> &'static str {
@@ -93,9 +110,9 @@ mod tests {
 
     #[test]
     fn a_method_is_known_or_other() {
-        assert_eq!(method(&Method::GET), "GET");
-        assert_eq!(method(&Method::from_bytes(b"get").expect("a token")), "_OTHER");
-        assert_eq!(method(&Method::from_bytes(b"PROPFIND").expect("a token")), "_OTHER");
+        let name = |given: &[u8]| METHODS[usize::from(method(&Method::from_bytes(given).expect("a token")))];
+        assert_eq!((name(b"GET"), name(b"QUERY")), ("GET", "QUERY"));
+        assert_eq!((name(b"get"), name(b"PROPFIND"), name(b"_OTHER")), (OTHER, OTHER, OTHER));
     }
 
     #[test]

@@ -30,12 +30,12 @@ impl Span {
             propagator.extract_with_context(&Context::current(), &Headers(&parts.headers))
         });
         let name = match &labels.route {
-            Some(route) => format!("{} {route}", labels.method),
-            None => labels.method.to_owned(),
+            Some(route) => format!("{} {route}", labels.method()),
+            None => labels.method().to_owned(),
         };
         let attributes = [
-            KeyValue::new("http.request.method", labels.method),
-            KeyValue::new("url.scheme", labels.scheme),
+            KeyValue::new("http.request.method", labels.method()),
+            KeyValue::new("url.scheme", labels.scheme()),
             KeyValue::new("http.route", labels.route()),
             KeyValue::new("network.protocol.version", labels.version),
         ];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -60,8 +61,8 @@ struct Session<'a> {
     pings: VecDeque<(u64, Instant)>,
     number: u64,
     next_ping: Instant,
-    warmings: usize,
-    warmed: (mpsc::Sender<WarmReport>, mpsc::Receiver<WarmReport>),
+    /// They end with the connection that asked for them.
+    warmings: JoinSet<WarmReport>,
 }
 
 /// Until the connection ends, and why it did. `greeted` is set once the server gave a snapshot.
@@ -74,8 +75,7 @@ pub(super) async fn run(shared: &Arc<Shared>, channel: Channel, greeted: &mut bo
         pings: VecDeque::new(),
         number: 0,
         next_ping: now + BEGIN_MAX,
-        warmings: 0,
-        warmed: mpsc::channel(WARMINGS_MAX),
+        warmings: JoinSet::new(),
     };
     let ended = async {
         session.say(Say::Hello(hello(shared)))?;
@@ -137,9 +137,10 @@ impl Session<'_> {
                     self.hear(message).await?;
                 }
                 () = sleep_until(self.next_ping) => self.ping()?,
-                Some(report) = self.warmed.1.recv() => {
-                    self.warmings -= 1;
-                    self.say(Say::Warmed(report))?;
+                Some(warmed) = self.warmings.join_next() => {
+                    if let Ok(report) = warmed {
+                        self.say(Say::Warmed(report))?;
+                    }
                 }
             }
         }
@@ -240,20 +241,17 @@ impl Session<'_> {
     fn warm(&mut self, order: WarmOrder) -> Result<(), End> {
         let caches = self.shared.state.lock().caches_of(&order.key_space);
         let asked = order.keys.len() as u64;
-        if caches.is_empty() || self.warmings >= WARMINGS_MAX {
+        if caches.is_empty() || self.warmings.len() >= WARMINGS_MAX {
             return self.say(Say::Warmed(WarmReport { id: order.id, loaded: 0, failed: asked }));
         }
-        self.warmings += 1;
-        let report = self.warmed.0.clone();
-        tokio::spawn(async move {
+        self.warmings.spawn(async move {
             let (mut loaded, mut failed) = (0, 0);
             for cache in caches {
                 let warmed = warm(&cache, order.keys.clone()).await;
                 loaded += warmed.0;
                 failed += warmed.1;
             }
-            // The connection that asked may be gone.
-            let _asked = report.send(WarmReport { id: order.id, loaded, failed }).await;
+            WarmReport { id: order.id, loaded, failed }
         });
         Ok(())
     }
