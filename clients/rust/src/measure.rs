@@ -104,8 +104,11 @@ impl Named {
 
 const RESULT: &str = "fastbreak.batch.result";
 
-/// What a batcher counts, and how it is read.
-const READINGS: [(Metric, fn(&Stats) -> f64); 11] = [
+/// A metric, and how it is read.
+type Reading = (Metric, fn(&Stats) -> f64);
+
+/// What a batcher counts.
+const READINGS: [Reading; 11] = [
     (("fastbreak.batch.calls", "{call}", None), |stats| stats.batches.get() as f64),
     (("fastbreak.batch.calls_saved", "{call}", None), |stats| stats.calls_saved() as f64),
     (("fastbreak.batch.sent_items", "{item}", None), |stats| stats.items.get() as f64),
@@ -121,13 +124,14 @@ const READINGS: [(Metric, fn(&Stats) -> f64); 11] = [
 
 /// Makes a batcher's counts instruments, for as long as it is there.
 pub(crate) fn batcher<P: Process>(meter: &Meter, policies: &Policies, name: &str, batcher: &Batcher<P>) {
+    type Load = fn((usize, usize)) -> usize;
     let named = Named::new("fastbreak.batch.name", Kind::Batch, name, policies);
     for (metric, read) in READINGS {
         let batcher = batcher.downgrade();
         named.counter(meter, metric, move || Some(read(batcher.upgrade()?.stats())));
     }
     for (metric, read) in [
-        (("fastbreak.batch.queued", "{item}", None), (|load| load.0) as fn((usize, usize)) -> usize),
+        (("fastbreak.batch.queued", "{item}", None), (|load| load.0) as Load),
         (("fastbreak.batch.calls_active", "{call}", None), |load| load.1),
     ] {
         let batcher = batcher.downgrade();

@@ -1,6 +1,10 @@
 //! What batching may cost: the latency budget at three loads, priorities when there is no room, one rate for many instances.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that fails says so by panicking; a load is shown"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -101,7 +101,7 @@ mod with_diesel {
 
     use super::*;
 
-    struct Postgres(Child, tempfile::TempDir);
+    struct Postgres(Child, #[expect(dead_code, reason = "lasts as long as the server")] tempfile::TempDir);
 
     impl Drop for Postgres {
         fn drop(&mut self) {
