@@ -11,6 +11,8 @@ demo: ## Send real OTLP from a small shop to the server that `make run` started
 
 test: deps dashboard lint ## Everything that CI checks
 	$(CARGO) test --workspace
+	$(CARGO) test -p fastbreak-client --all-features
+	$(CARGO) check -p fastbreak-client --no-default-features
 	cd clients/dashboard && npm test
 	$(MAKE) e2e
 

@@ -166,6 +166,7 @@ fn policy() -> impl Strategy<Value = BatchPolicy> {
             deadline: ms(5_000),
             deduplicate,
             rate: None,
+            latency_budget: None,
             retry: Retry { attempts: 3, base: ms(10), max: ms(100), budget_ratio: 1.0, budget_reserve: 50 },
         },
     )
@@ -266,7 +267,7 @@ fn a_rest_asked_for_is_kept_and_a_rate_too() {
         }
     }
     run(async {
-        let rate = Some(Rate { per_second: 2.0, burst: 1 });
+        let rate = Some(Rate { per_second: 2.0, burst: 1, shared: false });
         let policy = BatchPolicy { max_items: 1, rate, ..BatchPolicy::default() };
         let batcher = Batcher::new(policy, Asks(Mutex::default())).unwrap();
         let began = Instant::now();

@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_one_after_another() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(Some(Rate { per_second: 10.0, burst: 2 }), start);
+        let mut bucket = Bucket::full(Some(Rate { per_second: 10.0, burst: 2, shared: false }), start);
         for _ in 0..2 {
             assert_eq!(bucket.look(start), Ok(()));
             bucket.take();

@@ -25,15 +25,22 @@
 //! ```
 
 mod bucket;
+mod gather;
+mod line;
 mod policy;
 mod queue;
+mod shared;
 mod stats;
 
+pub use line::Priority;
 pub use policy::{BatchPolicy, PolicyError, Rate, Retry};
+#[cfg(feature = "redis")]
+pub use shared::RedisRate;
+pub use shared::{Leave, SharedRate};
 pub use stats::{Count, Stats};
 
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -44,6 +51,8 @@ use queue::{Key, Next, Queue};
 
 /// Longest rest that the other side may ask for.
 const REST_MAX: Duration = Duration::from_secs(300);
+/// How long the shared rate may take to answer.
+const ASK_MAX: Duration = Duration::from_millis(250);
 
 /// The call that takes a batch.
 pub trait Process: Send + Sync + 'static {
@@ -113,6 +122,7 @@ pub enum SubmitError {
 
 struct Shared<P: Process> {
     process: P,
+    rate: Option<Arc<dyn SharedRate>>,
     queue: Mutex<Queue<P::Item, P::Output>>,
     stats: Stats,
     /// Something came, was answered, or changed.
@@ -139,16 +149,55 @@ impl<P: Process> Clone for Batcher<P> {
     }
 }
 
+/// Does not hold a batcher up.
+pub struct WeakBatcher<P: Process>(Weak<Hand<P>>);
+
+impl<P: Process> WeakBatcher<P> {
+    /// The batcher, as long as a clone of it is there.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Batcher<P>> {
+        self.0.upgrade().map(Batcher)
+    }
+
+    /// Whether no clone is there any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+/// What a policy must meet, besides its own check.
+fn check(policy: &BatchPolicy, can_share: bool) -> Result<(), PolicyError> {
+    policy.check()?;
+    if !can_share && policy.rate.is_some_and(|rate| rate.shared) {
+        return Err(PolicyError { field: "rate.shared", range: "false, for the batcher was given no shared rate" });
+    }
+    Ok(())
+}
+
 impl<P: Process> Batcher<P> {
     /// Starts a task on the runtime at hand, which ends when the last clone is dropped and everything was answered.
     ///
     /// # Errors
     /// See [`BatchPolicy::check`].
     pub fn new(policy: BatchPolicy, process: P) -> Result<Self, PolicyError> {
-        policy.check()?;
+        Self::build(policy, process, None)
+    }
+
+    /// The same, with a bucket for policies whose rate is shared.
+    ///
+    /// # Errors
+    /// See [`BatchPolicy::check`].
+    pub fn with_shared_rate(policy: BatchPolicy, process: P, rate: Arc<dyn SharedRate>) -> Result<Self, PolicyError> {
+        Self::build(policy, process, Some(rate))
+    }
+
+    fn build(policy: BatchPolicy, process: P, rate: Option<Arc<dyn SharedRate>>) -> Result<Self, PolicyError> {
+        check(&policy, rate.is_some())?;
         let shared = Arc::new(Shared {
             process,
-            queue: Mutex::new(Queue::new(policy, Instant::now())),
+            queue: Mutex::new(Queue::new(policy, rate.is_some(), Instant::now())),
+            rate,
             stats: Stats::default(),
             wake: Notify::new(),
             done: Notify::new(),
@@ -166,6 +215,14 @@ impl<P: Process> Batcher<P> {
     /// # Errors
     /// See [`SubmitError`].
     pub async fn submit(&self, item: P::Item) -> Result<P::Output, SubmitError> {
+        self.submit_as(Priority::default(), item).await
+    }
+
+    /// The same, before or after others. An item equal to one that is here shares its place.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn submit_as(&self, priority: Priority, item: P::Item) -> Result<P::Output, SubmitError> {
         let shared = self.shared();
         let (sender, answer) = oneshot::channel();
         let bytes = shared.process.bytes(&item);
@@ -173,7 +230,7 @@ impl<P: Process> Batcher<P> {
         let deadline = {
             let mut queue = shared.queue.lock();
             let deadline = now + queue.policy().deadline;
-            let look_again = queue.submit((item, bytes), sender, now, &shared.stats)?;
+            let look_again = queue.submit((item, bytes, priority), sender, now, &shared.stats)?;
             drop(queue);
             if look_again {
                 shared.wake.notify_one();
@@ -191,10 +248,22 @@ impl<P: Process> Batcher<P> {
     /// # Errors
     /// See [`BatchPolicy::check`]; the policy in force stays.
     pub fn set_policy(&self, policy: BatchPolicy) -> Result<(), PolicyError> {
-        policy.check()?;
+        check(&policy, self.shared().rate.is_some())?;
         self.shared().queue.lock().set_policy(policy, Instant::now());
         self.shared().wake.notify_one();
         Ok(())
+    }
+
+    /// What it works by.
+    #[must_use]
+    pub fn policy(&self) -> BatchPolicy {
+        self.shared().queue.lock().policy().clone()
+    }
+
+    /// A handle that does not keep it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakBatcher<P> {
+        WeakBatcher(Arc::downgrade(&self.0))
     }
 
     /// What was done until now.
@@ -256,6 +325,15 @@ async fn drive<P: Process>(shared: Arc<Shared<P>>) {
                 }
             }
             Next::Idle => shared.wake.notified().await,
+            Next::Ask(rate) => {
+                let said = match &shared.rate {
+                    Some(bucket) => {
+                        timeout(ASK_MAX, bucket.take(rate)).await.unwrap_or_else(|slow| Err(slow.to_string()))
+                    }
+                    None => Ok(None),
+                };
+                shared.queue.lock().asked(said, Instant::now());
+            }
         }
     }
     shared.done.notify_waiters();
@@ -266,7 +344,7 @@ async fn call<P: Process>(shared: Arc<Shared<P>>, batch: Vec<Key>) {
         let queue = shared.queue.lock();
         (queue.items(&batch), queue.policy().call_timeout)
     };
-    let caller = Arc::clone(&shared);
+    let (caller, count, began) = (Arc::clone(&shared), batch.len(), Instant::now());
     // A task of its own, so that a panic in it is an answer like any other.
     let mut task = tokio::spawn(async move { caller.process.process(items).await });
     let answered = match timeout(most, &mut task).await {
@@ -281,6 +359,7 @@ async fn call<P: Process>(shared: Arc<Shared<P>>, batch: Vec<Key>) {
     let now = Instant::now();
     let (outcomes, rest) = outcomes(answered, batch.len());
     let mut queue = shared.queue.lock();
+    queue.called(count, now - began);
     if let Some(rest) = rest {
         queue.rest(now + rest.min(REST_MAX));
     }

@@ -28,6 +28,9 @@ pub struct BatchPolicy {
     pub rate: Option<Rate>,
     /// When what failed is tried again.
     pub retry: Retry,
+    /// What batching may add to the time that an item takes; the wait is then chosen by how fast items come and how long
+    /// calls take, and is at most [`BatchPolicy::max_wait`].
+    pub latency_budget: Option<Duration>,
 }
 
 /// A token bucket over calls.
@@ -37,6 +40,8 @@ pub struct Rate {
     pub per_second: f64,
     /// Calls that may be made at once after a rest.
     pub burst: u32,
+    /// One bucket for all instances, which the batcher was given as its [`super::SharedRate`].
+    pub shared: bool,
 }
 
 impl Default for BatchPolicy {
@@ -52,6 +57,7 @@ impl Default for BatchPolicy {
             deduplicate: true,
             rate: None,
             retry: Retry::default(),
+            latency_budget: None,
         }
     }
 }
@@ -70,6 +76,7 @@ impl BatchPolicy {
             (self.max_wait <= HOUR, "max_wait", "at most 1h"),
             ((1..=10_000).contains(&self.max_concurrent_batches), "max_concurrent_batches", "from 1 to 10000"),
             ((1..=10_000_000).contains(&self.max_queued), "max_queued", "from 1 to 10000000"),
+            (self.latency_budget.is_none_or(|budget| budget <= HOUR), "latency_budget", "at most 1h"),
             (timed(self.call_timeout), "call_timeout", "greater than 0 and at most 1h"),
             (timed(self.deadline), "deadline", "greater than 0 and at most 1h"),
             (self.rate.as_ref().is_none_or(rate_is_sound), "rate", "up to 1000000 a second with a burst of at least 1"),
@@ -92,7 +99,7 @@ mod tests {
         };
         assert_eq!(told(|p| p.max_items = 0), "max_items must be from 1 to 100000");
         assert_eq!(told(|p| p.deadline = Duration::ZERO), "deadline must be greater than 0 and at most 1h");
-        assert!(told(|p| p.rate = Some(Rate { per_second: f64::NAN, burst: 1 })).starts_with("rate "));
+        assert!(told(|p| p.rate = Some(Rate { per_second: f64::NAN, burst: 1, shared: false })).starts_with("rate "));
         assert!(told(|p| p.retry.budget_ratio = f64::NAN).starts_with("retry.budget_ratio"));
         assert!(told(|p| p.retry.max = Duration::ZERO).starts_with("retry.max"));
     }

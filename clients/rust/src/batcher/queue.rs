@@ -1,6 +1,6 @@
 //! What waits, what is under way, and what may go next. No clock and no runtime: time is an argument.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::policy::BatchPolicy;
+use super::gather::Gather;
+use super::line::{Line, Priority};
+use super::policy::{BatchPolicy, Rate};
 use super::stats::Stats;
 use super::{Outcome, SubmitError};
 
@@ -23,6 +25,7 @@ struct Entry<I, O> {
     item: I,
     hash: u64,
     bytes: usize,
+    priority: Priority,
     /// When it came; of its batch the oldest decides how long the others are waited for.
     since: Instant,
     /// The latest of its senders'.
@@ -38,7 +41,7 @@ impl<I, O> Entry<I, O> {
 }
 
 /// What to do now.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Next {
     /// Send these.
     Batch(Vec<Key>),
@@ -46,6 +49,23 @@ pub(super) enum Next {
     Wait(Instant),
     /// Nothing before something comes or is answered.
     Idle,
+    /// Ask for leave to call.
+    Ask(Rate),
+}
+
+/// How long the rate is kept to alone after the shared one could not be asked.
+const ALONE: Duration = Duration::from_secs(1);
+
+/// What the shared rate said last.
+#[derive(Default)]
+struct Leave {
+    /// Whether there is a shared rate.
+    is_shared: bool,
+    granted: bool,
+    /// It is not asked before.
+    ask_at: Option<Instant>,
+    /// It could not be asked, and is not until then.
+    alone_until: Option<Instant>,
 }
 
 /// See the module.
@@ -55,12 +75,14 @@ pub(super) struct Queue<I, O> {
     /// Entries by item, when equal ones share an answer.
     by_item: HashTable<Key>,
     hasher: DefaultHashBuilder,
-    waiting: VecDeque<Key>,
+    waiting: Line,
     waiting_bytes: usize,
     /// Entries that wait for their next try.
     later: BTreeSet<(Instant, Key)>,
     batches: usize,
     calls: Bucket,
+    leave: Leave,
+    gather: Gather,
     retries: f64,
     /// The other side asked for a rest until then.
     rest_until: Option<Instant>,
@@ -68,16 +90,18 @@ pub(super) struct Queue<I, O> {
 }
 
 impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
-    pub(super) fn new(policy: BatchPolicy, now: Instant) -> Self {
+    pub(super) fn new(policy: BatchPolicy, is_shared: bool, now: Instant) -> Self {
         Self {
             entries: Slab::new(),
             by_item: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            waiting: VecDeque::new(),
+            waiting: Line::default(),
             waiting_bytes: 0,
             later: BTreeSet::new(),
             batches: 0,
             calls: Bucket::full(policy.rate, now),
+            leave: Leave { is_shared, ..Leave::default() },
+            gather: Gather::default(),
             retries: f64::from(policy.retry.budget_reserve),
             rest_until: None,
             closed: false,
@@ -115,7 +139,7 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
     /// Takes an item. True when whoever decides what is next must look again.
     pub(super) fn submit(
         &mut self,
-        (item, bytes): (I, usize),
+        (item, bytes, priority): (I, usize, Priority),
         sender: oneshot::Sender<Answer<O>>,
         now: Instant,
         stats: &Stats,
@@ -124,6 +148,9 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
             return Err(SubmitError::Closed);
         }
         stats.submitted.add(1);
+        if self.policy.latency_budget.is_some() {
+            self.gather.arrived(now);
+        }
         let deadline = now + self.policy.deadline;
         let hash = if self.policy.deduplicate { self.hasher.hash_one(&item) } else { 0 };
         if let Some(entry) = self.twin(&item, hash) {
@@ -134,15 +161,18 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
         }
         if self.entries.len() >= self.policy.max_queued {
             stats.refused.add(1);
-            return Err(SubmitError::Full(self.policy.max_queued));
+            let full = SubmitError::Full(self.policy.max_queued);
+            let Some(given_up) = self.waiting.shed_below(priority) else { return Err(full) };
+            self.waiting_bytes -= self.entries.get(given_up).map_or(0, |entry| entry.bytes);
+            self.answer(given_up, &Err(full));
         }
-        let entry = Entry { item, hash, bytes, since: now, deadline, attempt: 1, senders: vec![sender] };
+        let entry = Entry { item, hash, bytes, priority, since: now, deadline, attempt: 1, senders: vec![sender] };
         let key = self.entries.insert(entry);
         if self.policy.deduplicate {
             let entries = &self.entries;
             self.by_item.insert_unique(hash, key, |key| entries.get(*key).map_or(0, |entry| entry.hash));
         }
-        self.waiting.push_back(key);
+        self.waiting.push_back(priority, key);
         self.waiting_bytes += bytes;
         // In between, whoever decides sleeps until the oldest has waited long enough.
         Ok(self.waiting.len() == 1 || self.is_full())
@@ -164,13 +194,13 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
     /// What may be done at `now`.
     pub(super) fn next(&mut self, now: Instant, stats: &Stats) -> Next {
         self.take_up_retries(now);
-        let Some(oldest) = self.waiting.front().and_then(|key| self.entries.get(*key)).map(|entry| entry.since) else {
+        let Some(oldest) = self.oldest().map(|(since, _)| since) else {
             return self.later.first().map_or(Next::Idle, |(at, _)| Next::Wait(*at));
         };
         if self.batches >= self.policy.max_concurrent_batches {
             return Next::Idle;
         }
-        let gathered = oldest + self.policy.max_wait;
+        let gathered = oldest + self.gather.wait(&self.policy, now);
         if self.batches > 0 && !self.closed && !self.is_full() && now < gathered {
             let retry = self.later.first().map_or(gathered, |(at, _)| *at);
             return Next::Wait(gathered.min(retry));
@@ -178,14 +208,15 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
         if let Some(rest_until) = self.rest_until.filter(|until| now < *until) {
             return Next::Wait(rest_until);
         }
-        if let Err(at) = self.calls.look(now) {
-            return Next::Wait(at);
+        if let Some(not_yet) = self.leave_to_call(now) {
+            return not_yet;
         }
         let batch = self.take_batch(now, stats);
         if batch.is_empty() {
             // All that waited was given up; what is left may be retries.
             return self.next(now, stats);
         }
+        self.leave.granted = false;
         self.calls.take();
         self.batches += 1;
         stats.batches.add(1);
@@ -196,19 +227,50 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
     fn take_up_retries(&mut self, now: Instant) {
         while let Some((at, key)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, key));
-            self.waiting.push_front(key);
-            self.waiting_bytes += self.entries.get(key).map_or(0, |entry| entry.bytes);
+            if let Some(entry) = self.entries.get(key) {
+                self.waiting.push_front(entry.priority, key);
+                self.waiting_bytes += entry.bytes;
+            }
+        }
+    }
+
+    /// What has waited longest, of the first of each priority.
+    fn oldest(&self) -> Option<(Instant, Key)> {
+        let since = |key: Key| self.entries.get(key).map(|entry| (entry.since, key));
+        self.waiting.fronts().filter_map(since).min()
+    }
+
+    /// What is to be done before a call is made, if anything.
+    fn leave_to_call(&mut self, now: Instant) -> Option<Next> {
+        let shared = self.policy.rate.filter(|rate| rate.shared && self.leave.is_shared);
+        let is_alone = self.leave.alone_until.is_some_and(|until| now < until);
+        match shared.filter(|_| !is_alone) {
+            Some(_) if self.leave.granted => None,
+            Some(rate) => Some(self.leave.ask_at.filter(|at| now < *at).map_or(Next::Ask(rate), Next::Wait)),
+            None => self.calls.look(now).err().map(Next::Wait),
+        }
+    }
+
+    /// What the shared rate said: leave, or when to ask again, or nothing.
+    pub(super) fn asked(&mut self, said: Result<Option<Duration>, String>, now: Instant) {
+        match said {
+            Ok(None) => self.leave.granted = true,
+            Ok(Some(wait)) => self.leave.ask_at = Some(now + wait),
+            Err(_unheard) => self.leave.alone_until = Some(now + ALONE),
         }
     }
 
     fn take_batch(&mut self, now: Instant, stats: &Stats) -> Vec<Key> {
         let (mut batch, mut bytes) = (Vec::with_capacity(self.waiting.len().min(self.policy.max_items)), 0);
-        while let Some(key) = self.waiting.front().copied().filter(|_| batch.len() < self.policy.max_items) {
+        let mut first = self.oldest().map(|(_, key)| key);
+        while let Some(key) =
+            first.take().or_else(|| self.waiting.fronts().next()).filter(|_| batch.len() < self.policy.max_items)
+        {
             let Some(entry) = self.entries.get(key) else { break };
             if !batch.is_empty() && bytes + entry.bytes > self.policy.max_bytes {
                 break;
             }
-            self.waiting.pop_front();
+            self.waiting.take(key);
             self.waiting_bytes -= entry.bytes;
             if !entry.is_wanted() {
                 stats.given_up.add(1);
@@ -248,6 +310,11 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
                 Outcome::Again(why, after) => self.again(key, (why, after), now, stats),
             }
         }
+    }
+
+    /// A call with so many items took so long.
+    pub(super) fn called(&mut self, items: usize, took: Duration) {
+        self.gather.called(items, took);
     }
 
     /// No call is made before `until`; the other side asked for it.

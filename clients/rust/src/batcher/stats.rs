@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Count(AtomicU64);
 
 impl Count {
-    pub(super) fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -26,7 +26,7 @@ pub struct Stats {
     pub submitted: Count,
     /// Of them, those that share the answer of an equal one.
     pub coalesced: Count,
-    /// Of them, those for which there was no room.
+    /// Of them, those for which there was no room, or that gave theirs to what is more urgent.
     pub refused: Count,
     /// Calls made.
     pub batches: Count,

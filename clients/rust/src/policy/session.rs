@@ -1,0 +1,302 @@
+//! One connection to the server: says what runs, takes what comes, answers each nonce.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
+use super::Shared;
+use super::state::Refusal;
+use super::target::Target;
+use crate::proto::policy_service_client::PolicyServiceClient;
+use crate::proto::watch_request::Message as Say;
+use crate::proto::watch_response::Message as Hear;
+use crate::proto::{Ack, Hello, Invalidation, Ping, Pong, WarmOrder, WarmReport, WatchRequest, WatchResponse};
+
+/// Messages that wait to be sent; with one more the connection is given up.
+const OUTGOING_MAX: usize = 64;
+/// Largest message that is taken.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// How long the server may take to begin.
+const BEGIN_MAX: Duration = Duration::from_secs(10);
+/// How often the server is asked when no cache needs it.
+const PING: Duration = Duration::from_secs(10);
+const PING_MIN: Duration = Duration::from_millis(50);
+/// The server is gone when it has not answered for so many pings.
+const SILENT_PINGS: u32 = 4;
+/// How long caches may take to make entries invalid.
+const INVALIDATE_MAX: Duration = Duration::from_secs(2);
+/// How long a warming may take.
+const WARM_MAX: Duration = Duration::from_secs(300);
+/// How long the last words have before a connection is left.
+const FAREWELL: Duration = Duration::from_millis(100);
+/// Warmings at once.
+const WARMINGS_MAX: usize = 4;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("the server cannot be reached: {0}")]
+    Refused(#[from] Status),
+    #[error("the server ended the stream")]
+    Closed,
+    #[error("the server does not answer")]
+    Silent,
+    #[error("messages to the server are not taken")]
+    Stuck,
+    #[error("an invalidation was missed")]
+    Gap,
+}
+
+struct Session<'a> {
+    shared: &'a Arc<Shared>,
+    outgoing: mpsc::Sender<WatchRequest>,
+    /// Pings that wait for their answer: number and when they were sent.
+    pings: VecDeque<(u64, Instant)>,
+    number: u64,
+    next_ping: Instant,
+    /// They end with the connection that asked for them.
+    warmings: JoinSet<WarmReport>,
+}
+
+/// Until the connection ends, and why it did. `greeted` is set once the server gave a snapshot.
+pub(super) async fn run(shared: &Arc<Shared>, channel: Channel, greeted: &mut bool) -> End {
+    let (outgoing, waiting) = mpsc::channel(OUTGOING_MAX);
+    let now = Instant::now();
+    let mut session = Session {
+        shared,
+        outgoing,
+        pings: VecDeque::new(),
+        number: 0,
+        next_ping: now + BEGIN_MAX,
+        warmings: JoinSet::new(),
+    };
+    let ended = async {
+        session.say(Say::Hello(hello(shared)))?;
+        let mut incoming = begin(shared, channel, waiting).await?;
+        session.next_ping = Instant::now() + BEGIN_MAX;
+        let ended = session.listen(&mut incoming, greeted).await;
+        if matches!(ended, Err(End::Gap)) {
+            // Why may still be under way to the server.
+            let rest = async { while let Ok(Some(_)) = incoming.message().await {} };
+            let _heard = timeout(FAREWELL, rest).await;
+        }
+        ended
+    };
+    match ended.await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    }
+}
+
+fn hello(shared: &Shared) -> Hello {
+    let state = shared.state.lock();
+    let who = &shared.who;
+    Hello {
+        service: who.service.clone(),
+        instance: who.instance.clone(),
+        version: who.version.clone(),
+        labels: who.labels.clone().into_iter().collect(),
+        sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+        running: state.revisions().collect(),
+        invalidation: state.invalidation,
+    }
+}
+
+async fn begin(
+    shared: &Shared,
+    channel: Channel,
+    waiting: mpsc::Receiver<WatchRequest>,
+) -> Result<Streaming<WatchResponse>, End> {
+    let mut request = Request::new(ReceiverStream::new(waiting));
+    if let Some(token) = &shared.who.token {
+        request.metadata_mut().insert("authorization", token.clone());
+    }
+    let mut client = PolicyServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let response = timeout(BEGIN_MAX, client.watch(request)).await.map_err(|_elapsed| End::Silent)??;
+    Ok(response.into_inner())
+}
+
+impl Session<'_> {
+    async fn listen(
+        &mut self,
+        incoming: &mut Streaming<WatchResponse>,
+        greeted: &mut bool,
+    ) -> Result<std::convert::Infallible, End> {
+        loop {
+            tokio::select! {
+                message = incoming.message() => {
+                    let message = message?.ok_or(End::Closed)?;
+                    *greeted |= matches!(message.message, Some(Hear::Snapshot(_)));
+                    self.hear(message).await?;
+                }
+                () = sleep_until(self.next_ping) => self.ping()?,
+                Some(warmed) = self.warmings.join_next() => {
+                    if let Ok(report) = warmed {
+                        self.say(Say::Warmed(report))?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn say(&self, message: Say) -> Result<(), End> {
+        self.outgoing.try_send(WatchRequest { message: Some(message) }).map_err(|_| End::Stuck)
+    }
+
+    fn ack(&self, nonce: &str, refused: Vec<Refusal>) -> Result<(), End> {
+        let stats = &self.shared.stats;
+        if nonce.is_empty() {
+            return Ok(());
+        }
+        if refused.is_empty() {
+            stats.acknowledged.add(1);
+            return self.say(Say::Ack(Ack { nonce: nonce.to_owned(), ..Ack::default() }));
+        }
+        for Refusal { policy_id, why } in refused {
+            stats.refused.add(1);
+            tracing::warn!(policy.id = policy_id, %why, "a policy is refused; what ran before goes on");
+            self.say(Say::Ack(Ack { nonce: nonce.to_owned(), error: why, policy_id }))?;
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, WatchResponse { nonce, message }: WatchResponse) -> Result<(), End> {
+        let now = Instant::now();
+        self.shared.stats.messages.add(1);
+        match message {
+            Some(Hear::Snapshot(snapshot)) => {
+                let refused = {
+                    let mut state = self.shared.state.lock();
+                    if snapshot.drop_memory {
+                        state.forget();
+                    }
+                    let sequence = snapshot.invalidation;
+                    let refused = state.snapshot(snapshot, now);
+                    state.invalidation = sequence;
+                    refused
+                };
+                self.shared.greeted();
+                self.ack(&nonce, refused)?;
+                self.ping()
+            }
+            Some(Hear::Delta(delta)) => {
+                let refused = self.shared.state.lock().delta(delta, now);
+                self.shared.changed();
+                if self.number > 0 {
+                    self.next_ping = self.next_ping.min(now + self.period());
+                }
+                self.ack(&nonce, refused)
+            }
+            Some(Hear::Invalidation(invalidation)) => self.invalidate(&nonce, invalidation).await,
+            Some(Hear::Warm(order)) => self.warm(order),
+            Some(Hear::Pong(pong)) => self.pong(pong),
+            None => {
+                let why = "this SDK does not know such a message".to_owned();
+                self.ack(&nonce, vec![Refusal { policy_id: String::new(), why }])
+            }
+        }
+    }
+
+    async fn invalidate(&mut self, nonce: &str, invalidation: Invalidation) -> Result<(), End> {
+        let caches = {
+            let state = self.shared.state.lock();
+            if invalidation.sequence <= state.invalidation {
+                drop(state);
+                return self.ack(nonce, Vec::new());
+            }
+            if invalidation.previous != state.invalidation {
+                drop(state);
+                return Err(self.missed());
+            }
+            state.caches_of(&invalidation.key_space)
+        };
+        for cache in caches {
+            let done = timeout(INVALIDATE_MAX, cache.invalidate(&invalidation)).await;
+            let done = done.unwrap_or_else(|_elapsed| Err(format!("not done within {INVALIDATE_MAX:?}")));
+            if let Err(why) = done {
+                let why = format!("{}: {why}", cache.name());
+                self.ack(nonce, vec![Refusal { policy_id: String::new(), why }])?;
+                return Err(self.missed());
+            }
+        }
+        self.shared.state.lock().invalidation = invalidation.sequence;
+        self.shared.stats.invalidations.add(1);
+        self.ack(nonce, Vec::new())
+    }
+
+    /// Memory is dropped, and the server is asked for everything anew.
+    fn missed(&self) -> End {
+        self.shared.state.lock().forget();
+        self.shared.stats.gaps.add(1);
+        End::Gap
+    }
+
+    fn warm(&mut self, order: WarmOrder) -> Result<(), End> {
+        let caches = self.shared.state.lock().caches_of(&order.key_space);
+        let asked = order.keys.len() as u64;
+        if caches.is_empty() || self.warmings.len() >= WARMINGS_MAX {
+            return self.say(Say::Warmed(WarmReport { id: order.id, loaded: 0, failed: asked }));
+        }
+        self.warmings.spawn(async move {
+            let (mut loaded, mut failed) = (0, 0);
+            for cache in caches {
+                let warmed = warm(&cache, order.keys.clone()).await;
+                loaded += warmed.0;
+                failed += warmed.1;
+            }
+            WarmReport { id: order.id, loaded, failed }
+        });
+        Ok(())
+    }
+
+    /// A third of the shortest lease, so that two pings may be lost.
+    fn period(&self) -> Duration {
+        let state = self.shared.state.lock();
+        let shortest =
+            state.caches().filter_map(|cache| cache.coherence_lease()).filter(|lease| !lease.is_zero()).min();
+        shortest.map_or(PING, |lease| (lease / 3).clamp(PING_MIN, PING))
+    }
+
+    fn ping(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let period = self.period();
+        if self.pings.len() >= SILENT_PINGS as usize || self.number == 0 && now >= self.next_ping {
+            return Err(End::Silent);
+        }
+        self.number += 1;
+        self.pings.push_back((self.number, now));
+        self.next_ping = now + period;
+        self.say(Say::Ping(Ping { number: self.number }))
+    }
+
+    fn pong(&mut self, pong: Pong) -> Result<(), End> {
+        let known = self.pings.iter().find(|(number, _)| *number == pong.number).copied();
+        let Some((number, sent)) = known else { return Ok(()) };
+        self.pings.retain(|(other, _)| *other > number);
+        let state = self.shared.state.lock();
+        if pong.invalidation > state.invalidation {
+            drop(state);
+            return Err(self.missed());
+        }
+        for cache in state.caches() {
+            if let Some(lease) = cache.coherence_lease().filter(|lease| !lease.is_zero()) {
+                cache.trusted_until(sent + lease);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `(loaded, failed)`.
+async fn warm(cache: &Arc<dyn Target>, keys: Vec<String>) -> (u64, u64) {
+    let asked = keys.len() as u64;
+    let warmed = timeout(WARM_MAX, cache.warm(keys)).await;
+    warmed.map_or((0, asked), |warmed| (warmed.loaded, warmed.failed))
+}
