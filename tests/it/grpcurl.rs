@@ -68,6 +68,7 @@ async fn every_admin_call_is_in_a_script_that_works() {
         ("AlertService", "alerts.sh"),
         ("SilenceService", "silences.sh"),
         ("ReceiverService", "receivers.sh"),
+        ("PolicyService", "policies.sh"),
     ] {
         let arguments = if name == "receivers.sh" { vec![hook.url.as_str()] } else { Vec::new() };
         let printed = run(&program, &server, name, &arguments);

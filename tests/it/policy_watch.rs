@@ -1,11 +1,14 @@
 //! `PolicyService` over real sockets: what people write, and what instances that watch are told of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fastbreak::proto;
 use fastbreak::proto::policy_service_client::PolicyServiceClient;
 use fastbreak::proto::watch_request::Message as Say;
 use fastbreak::proto::watch_response::Message as Told;
+use fastbreak_client::cache::{Cache, Failure, Source};
+use fastbreak_client::policy::{Identity, Kind, Policies};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -201,4 +204,58 @@ async fn who_does_not_say_who_it_is_is_told_what_is_missing() {
         let refused = policies.watch(said).await.unwrap_err();
         assert_eq!((refused.code(), refused.message().starts_with(field)), (Code::InvalidArgument, true), "{refused}");
     }
+}
+
+/// What the SDK's cache loads from.
+struct Products;
+
+impl Source for Products {
+    type Key = u64;
+    type Value = String;
+
+    async fn load(&self, id: &u64) -> Result<Option<String>, Failure> {
+        Ok(Some(format!("product {id}")))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_obeys_keeps_what_it_has_without_us_and_goes_back_to_its_code() {
+    let database = Database::create().await;
+    let server = Options::on(&database).start();
+    let mut policies = client(&server).await;
+    policies.create_policy(create(policy("shop", 90))).await.unwrap();
+
+    let cache = Cache::builder("products", Products).build().await.unwrap();
+    let in_code = cache.policy().l1_ttl;
+    let shop = Identity {
+        service: "shop".to_owned(),
+        instance: "shop-1".to_owned(),
+        version: String::new(),
+        labels: BTreeMap::new(),
+        token: None,
+        file: None,
+    };
+    let sdk = Policies::start(shop, channel(&server).await);
+    sdk.cache("products", &cache);
+    let ttl = |seconds| Duration::from_secs(seconds);
+    eventually("the policy is obeyed", async || cache.policy().l1_ttl == ttl(90)).await;
+    assert_eq!(sdk.in_force(Kind::Cache, "products"), Some(("of-shop".to_owned(), 1)));
+
+    policies.update_policy(update(policy("shop", 120), 1)).await.unwrap();
+    let changed = Instant::now();
+    eventually("the change is obeyed", async || cache.policy().l1_ttl == ttl(120)).await;
+    assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
+    assert_eq!(cache.get_or_load(&7).await.unwrap().as_deref(), Some("product 7"));
+
+    let delete = proto::DeletePolicyRequest { id: "of-shop".to_owned(), ..Default::default() };
+    policies.delete_policy(delete).await.unwrap();
+    eventually("it goes back to its code", async || cache.policy().l1_ttl == in_code).await;
+
+    policies.create_policy(create(policy("shop", 300))).await.unwrap();
+    eventually("the policy is back", async || cache.policy().l1_ttl == ttl(300)).await;
+    server.kill();
+    eventually("the server is missed", async || !sdk.status().connected).await;
+    assert_eq!(cache.policy().l1_ttl, ttl(300), "the last good policy goes on");
+    assert_eq!(cache.get_or_load(&8).await.unwrap().as_deref(), Some("product 8"));
+    assert!(sdk.stop(Duration::from_secs(5)).await);
 }
