@@ -67,6 +67,15 @@
 //! How often each service reports, and for how long it has not, is a metric too ([`alerting::Reports`]); the shipped rule
 //! `service_silent` is over it.
 //!
+//! ## A policy, from who writes it to an instance that obeys
+//!
+//! 1. A policy is checked, every mistake at once ([`model::Policy`]), and kept as a revision with who made it and why.
+//! 2. Each replica asks twice a second for the number of revisions, and at once after a write of its own; what changed goes to
+//!    the streams of `PolicyService.Watch` through [`policy::Policies::watch`].
+//! 3. A stream remembers the revisions that it sent, and once the last message is answered tells the difference to the newest
+//!    state: nothing queues for a slow instance.
+//! 4. The SDK (`clients/rust`) checks, applies, answers with ACK or NACK, and keeps the last good policies on disk.
+//!
 //! ## Laws
 //!
 //! - *A process never resumes a stream.* It makes a new one at start; whoever lives folds those whose lease has lapsed.
@@ -86,7 +95,7 @@
 //! | 7 | [`gateway`]: JSON API, `/ws`, the embedded dashboard · [`grpc`]: the admin services, one file a service |
 //! | 6 | [`ingest`]: OTLP in, admission, the walk, the committer · [`alerting`]: rules, alerts, who is told, backtests · [`notify`]: notifications out, once to each receiver |
 //! | 5 | [`query`]: PromQL and indicators, the only way to read measurements |
-//! | 4 | [`policy`]: policies and their revisions · [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams · [`traces`]: which traces are kept, their tail, blocks and index |
+//! | 4 | [`policy`]: policies, their revisions, what instances are told of them · [`rollup`]: frames, heads, blocks, checkpoints, tiers, streams · [`traces`]: which traces are kept, their tail, blocks and index |
 //! | 3 | [`storage`]: everything diesel · [`redis`]: everything Redis |
 //! | 2 | [`telemetry`]: logs, `/metrics`, our own spans and metrics over OTLP, the host · [`template`]: templates that people write, bounded · [`live`]: numbered changes for those who watch |
 //! | 1 | [`model`]: the words of the product; no I/O, no async, no wire format |

@@ -1,4 +1,4 @@
-//! `PolicyService`: policies as people write them, without the stream that instances watch.
+//! `PolicyService`: policies as people write them; the stream that instances watch is in `policy_watch`.
 
 use std::sync::Arc;
 
