@@ -406,6 +406,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every policy, by id. */
+        get: operations["listPolicies"];
+        put?: never;
+        /** Makes a policy; with `dryRun` it is only checked. */
+        post: operations["createPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{policy}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One policy; its revision is the `ETag`. */
+        get: operations["getPolicy"];
+        /** Replaces a policy. */
+        put: operations["replacePolicy"];
+        post?: never;
+        /** Ends a policy; its revisions stay. */
+        delete: operations["deletePolicy"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{policy}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What differs between a revision and the newest, or an edit. */
+        post: operations["diffPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{policy}/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes an old revision the newest again. */
+        post: operations["revertPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{policy}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every revision of a policy: who, when, why, and what changed. */
+        get: operations["listPolicyRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/receivers": {
         parameters: {
             query?: never;
@@ -915,6 +1003,98 @@ export interface components {
             transitions: components["schemas"]["ReplayedView"][];
             warnings: string[];
         };
+        /** @description How one batcher gathers calls. What is left out is as by default. */
+        BatchPolicy: {
+            callTimeout?: components["schemas"]["Period"] | null;
+            deadline?: components["schemas"]["Period"] | null;
+            /** @description Equal items share an answer; true by default. */
+            deduplicate?: boolean | null;
+            latencyBudget?: components["schemas"]["Period"] | null;
+            /**
+             * Format: int64
+             * @description Most bytes in a batch; 1 MiB by default.
+             */
+            maxBytes?: number | null;
+            /**
+             * Format: int32
+             * @description Batches under way at once; 3 by default.
+             */
+            maxConcurrentBatches?: number | null;
+            /**
+             * Format: int32
+             * @description Most items in a batch; 50 by default.
+             */
+            maxItems?: number | null;
+            /**
+             * Format: int32
+             * @description Items that wait or are under way; 10 000 by default.
+             */
+            maxQueued?: number | null;
+            maxWait?: components["schemas"]["Period"] | null;
+            rate?: components["schemas"]["RatePolicy"] | null;
+            retry?: components["schemas"]["RetryPolicy"] | null;
+        };
+        /** @description How the cache of one key space behaves. What is left out is as by default. */
+        CachePolicy: {
+            /** @description Straight to the source, as if there were no cache. */
+            bypass?: boolean;
+            coherenceLease?: components["schemas"]["Period"] | null;
+            /** @description Smaller in Redis; never larger than plain. */
+            compression?: components["schemas"]["Compression"];
+            /**
+             * Format: int32
+             * @description Values from this size on are compressed; 1 KiB by default.
+             */
+            compressionThresholdBytes?: number | null;
+            earlyRefresh?: components["schemas"]["Period"] | null;
+            grace?: components["schemas"]["Period"] | null;
+            /**
+             * Format: int64
+             * @description Most bytes in memory, what keeping it costs included; 64 MiB by default.
+             */
+            l1MaxBytes?: number | null;
+            l1Ttl?: components["schemas"]["Period"] | null;
+            l2Timeout?: components["schemas"]["Period"] | null;
+            l2Ttl?: components["schemas"]["Period"] | null;
+            lease?: components["schemas"]["Period"] | null;
+            loadTimeout?: components["schemas"]["Period"] | null;
+            negativeTtl?: components["schemas"]["Period"] | null;
+            retry?: components["schemas"]["RetryPolicy"] | null;
+            /**
+             * Format: double
+             * @description Keys watched for the miss-ratio curve, of all by hash; 0.001 by default.
+             */
+            sampleRatio?: number | null;
+            staleWhileRevalidate?: components["schemas"]["Period"] | null;
+            /** @description Who writes when. */
+            strategy?: components["schemas"]["CacheStrategy"];
+            /**
+             * Format: double
+             * @description Each TTL is shortened by up to this share; 0.1 by default.
+             */
+            ttlJitter?: number | null;
+            /**
+             * Format: int32
+             * @description Keys that are kept warm: the most asked for, weighed by what they cost to load; 0 by default.
+             */
+            warmKeys?: number | null;
+            /**
+             * Format: int32
+             * @description Write-behind: most writes in a batch; 100 by default.
+             */
+            writeBatch?: number | null;
+            /**
+             * Format: int32
+             * @description Write-behind: most writes that wait; 10 000 by default. One more goes straight to the source.
+             */
+            writeQueue?: number | null;
+            writeWait?: components["schemas"]["Period"] | null;
+        };
+        /**
+         * @description How reads and writes go through a cache.
+         * @enum {string}
+         */
+        CacheStrategy: "aside" | "through" | "behind";
         /** @description Where all series come from. */
         CardinalityView: {
             /** @description The metrics of most series. */
@@ -935,12 +1115,26 @@ export interface components {
             step: number;
             values: (number | null)[];
         };
+        /** @description What is compared. */
+        Compared: {
+            edit?: components["schemas"]["Policy"] | null;
+            /**
+             * Format: int64
+             * @description The newest when 0.
+             */
+            fromRevision?: number;
+        };
         /** @description Each part: up, down or off; ingest: up or refusing. */
         ComponentsView: {
             database: string;
             ingest: string;
             redis: string;
         };
+        /**
+         * @description How values are made smaller in L2.
+         * @enum {string}
+         */
+        Compression: "none" | "zstd" | "gzip";
         /** @description Every indicator now. */
         CurrentView: {
             /** Format: date-time */
@@ -1310,6 +1504,16 @@ export interface components {
             attribute?: string | null;
             metric: string;
         };
+        /** @description How far an override may go. */
+        OverrideBounds: {
+            maxLease?: components["schemas"]["Period"] | null;
+            maxTtl?: components["schemas"]["Period"] | null;
+            /**
+             * Format: double
+             * @description Rates are never shrunk below; 1 a second by default.
+             */
+            minRate?: number | null;
+        };
         /**
          * @description A span of time, never negative. JSON has it as text; a number is taken as seconds.
          * @example 5m
@@ -1320,6 +1524,71 @@ export interface components {
             /** @description `[milliseconds, value]`. */
             points: number[][];
             unit: string;
+        };
+        /** @description A policy as it is written; JSON and the `policies` table have the same fields. */
+        Policy: {
+            batch?: components["schemas"]["BatchPolicy"] | null;
+            /** @description How far an override may go. */
+            bounds?: components["schemas"]["OverrideBounds"];
+            cache?: components["schemas"]["CachePolicy"] | null;
+            /** @description False: instances go back to what is in their code. */
+            enabled?: boolean;
+            /** @description Names it for ever. */
+            id: string;
+            /** @description For people. */
+            name: string;
+            /** @description Whom it is for; everybody when left out. */
+            selector?: components["schemas"]["PolicySelector"];
+        };
+        /** @description One field that changed. */
+        PolicyChange: {
+            /** @description Empty: it is not set any more. */
+            after: string;
+            /** @description Empty: it was not set. */
+            before: string;
+            /** @description As JSON names it, such as `cache.l1Ttl`. */
+            field: string;
+        };
+        /** @description One revision of a policy. */
+        PolicyRevisionView: {
+            author: string;
+            /** @description Against the revision before. */
+            changes: components["schemas"]["PolicyChange"][];
+            /** Format: date-time */
+            createdAt: string;
+            /** @description It was the end of the policy. */
+            deleted: boolean;
+            policy: components["schemas"]["Policy"];
+            reason: string;
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description Whom a policy is for. All that is given must be met. */
+        PolicySelector: {
+            /** @description Labels that the instance gave, such as region or version. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description The service's name; a `*` stands for any characters. Every service when empty. */
+            service?: string;
+            /** @description The key space of a cache or the name of a batcher; a `*` stands for any characters. The longest match counts. */
+            target?: string;
+        };
+        /** @description A policy as it was written, and who wrote it. */
+        PolicyView: components["schemas"]["Policy"] & {
+            /** @description Who made this revision. */
+            author: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description And why. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each accepted change.
+             */
+            revision: number;
+            /** Format: date-time */
+            updatedAt: string;
         };
         /** @description Which alerts. */
         Preview: {
@@ -1355,6 +1624,21 @@ export interface components {
             start: string;
             /** @description Seconds or a duration. */
             step: string;
+        };
+        /** @description How often calls are made. */
+        RatePolicy: {
+            /**
+             * Format: int32
+             * @description Calls that may be made at once after a rest; 1 by default.
+             */
+            burst?: number | null;
+            /**
+             * Format: double
+             * @description Calls a second in the long run.
+             */
+            perSecond: number;
+            /** @description One bucket in Redis for all instances; each its own otherwise. */
+            shared?: boolean;
         };
         /** @description What a client may say of a receiver; what else an answer of ours holds is taken back and not looked at. */
         ReceiverBody: {
@@ -1415,8 +1699,33 @@ export interface components {
                 [key: string]: string;
             };
         };
+        /** @description How often, and when again, something that failed is tried. */
+        RetryPolicy: {
+            /**
+             * Format: int32
+             * @description Tries, the first among them; 3 by default.
+             */
+            attempts?: number | null;
+            base?: components["schemas"]["Period"] | null;
+            /**
+             * Format: double
+             * @description Retries allowed for each success; 0.1 by default.
+             */
+            budgetRatio?: number | null;
+            /**
+             * Format: int32
+             * @description Retries allowed beyond that; 10 by default.
+             */
+            budgetReserve?: number | null;
+            max?: components["schemas"]["Period"] | null;
+        };
         /** @description Which revision is to be the newest again. */
         Revert: {
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description Which revision is to be the newest again. */
+        RevertPolicy: {
             /** Format: int64 */
             revision: number;
         };
@@ -3249,6 +3558,431 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HistoryView"];
+                };
+            };
+        };
+    };
+    listPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyView"][];
+                };
+            };
+        };
+    };
+    createPolicy: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Policy"];
+            };
+        };
+        responses: {
+            /** @description checked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policy"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    replacePolicy: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Policy"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    deletePolicy: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    diffPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Compared"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyChange"][];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    revertPolicy: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevertPolicy"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listPolicyRevisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyRevisionView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
