@@ -116,6 +116,8 @@ impl Stream {
                 }
             };
             tokio::select! {
+                // In this order: who asks and says no more is still told.
+                biased;
                 // What it is told next is made out when the last was answered, of the newest state.
                 changed = self.effective.changed(), if waits_until.is_none() => {
                     if changed.is_err() || !self.tell().await {

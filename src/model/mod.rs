@@ -34,9 +34,8 @@ pub use mistakes::{Violation, in_words};
 pub use notification::{Notification, NotificationReason, NotifiedAlert, Severity};
 pub use period::Period;
 pub use policy::{
-    Adjustment, BatchPolicy, CachePolicy, CacheStrategy, Compression, GuardAction, GuardReading, LABELS_MAX, LEASE_MIN,
-    OverrideBounds, Policy, PolicyChange, PolicySelector, RatePolicy, RetryPolicy, RolloutGuard, RolloutStage,
-    RolloutState, StoredPolicy, changes, glob, share,
+    BatchPolicy, CachePolicy, CacheStrategy, Compression, LABELS_MAX, OverrideBounds, Policy, PolicyChange,
+    PolicySelector, RatePolicy, RetryPolicy, StoredPolicy, changes,
 };
 pub use routing::{GroupPolicy, Inhibition, Route};
 pub use rule::{EscalationStep, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};

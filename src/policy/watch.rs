@@ -90,6 +90,13 @@ impl Policies {
                     return;
                 }
             }
+            if self.effective.receiver_count() == 0 {
+                // Nobody is to be told of what was read before, when somebody comes.
+                if known.take().is_some() {
+                    self.effective.send_replace(None);
+                }
+                continue;
+            }
             match self.look(known).await {
                 Ok(version) => known = Some(version),
                 Err(error) => {

@@ -6,9 +6,6 @@ use utoipa::ToSchema;
 use super::RetryPolicy;
 use crate::model::Period;
 
-/// Batches under way at once, by default.
-pub(super) const CONCURRENT_BATCHES: u32 = 3;
-
 /// How often calls are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

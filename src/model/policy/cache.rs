@@ -5,13 +5,6 @@ use utoipa::ToSchema;
 
 use crate::model::Period;
 
-/// How long an entry is fresh in memory, by default.
-pub(crate) const L1_TTL: Period = Period::minutes(1);
-/// How long an entry is fresh in Redis, by default.
-pub(crate) const L2_TTL: Period = Period::minutes(60);
-/// How long an instance that hears nothing reads its memory, by default.
-const COHERENCE_LEASE: Period = Period::seconds(10);
-
 /// How reads and writes go through a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -130,24 +123,4 @@ pub struct CachePolicy {
     /// Straight to the source, as if there were no cache.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bypass: bool,
-}
-
-impl CachePolicy {
-    /// How long an instance with this policy may read its memory: after its last Ping, or after something was made invalid.
-    #[must_use]
-    pub fn stale_reads(&self) -> (Period, Period) {
-        let lease = self.coherence_lease.unwrap_or(COHERENCE_LEASE);
-        if lease > Period::ZERO {
-            return (lease, Period::ZERO);
-        }
-        let past = self.grace.max(self.stale_while_revalidate).unwrap_or_default();
-        let life = self.l1_ttl.unwrap_or(L1_TTL).millis().saturating_add(past.millis());
-        (Period::ZERO, Period::from_millis(life).unwrap_or_default())
-    }
-
-    /// The same for what an instance has in its code, where no policy says.
-    #[must_use]
-    pub const fn stale_reads_by_default() -> (Period, Period) {
-        (COHERENCE_LEASE, Period::ZERO)
-    }
 }

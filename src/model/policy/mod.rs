@@ -1,12 +1,10 @@
 //! Policies: how caches and batchers of services behave, whom they are for, and how far they may be bent for a while.
 //!
-//! What is left out of a policy is as by default; the defaults that the server needs to know are beside their fields.
+//! What is left out of a policy is as by default, which the SDK knows.
 
-mod adjust;
 mod batch;
 mod cache;
 mod diff;
-mod rollout;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,12 +13,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use adjust::Adjustment;
 pub use batch::{BatchPolicy, RatePolicy};
 pub use cache::{CachePolicy, CacheStrategy, Compression, RetryPolicy};
 pub use diff::{PolicyChange, changes};
-pub use rollout::{GuardAction, GuardReading, RolloutGuard, RolloutStage, RolloutState, share};
-pub use validate::{LABELS_MAX, LEASE_MIN};
+pub use validate::LABELS_MAX;
 
 use super::Period;
 
@@ -97,17 +93,8 @@ pub struct OverrideBounds {
     pub max_lease: Option<Period>,
 }
 
-impl OverrideBounds {
-    /// Longest lease of an override.
-    #[must_use]
-    pub fn lease_max(&self) -> Period {
-        self.max_lease.unwrap_or(Period::minutes(60))
-    }
-}
-
 /// Whether `text` is as `pattern`, in which a `*` stands for any characters; an empty pattern meets everything.
-#[must_use]
-pub fn glob(pattern: &str, text: &str) -> bool {
+fn glob(pattern: &str, text: &str) -> bool {
     if pattern.is_empty() {
         return true;
     }

@@ -1,15 +1,14 @@
-//! Whether a policy, an override or a rollout is sound: every mistake at once, each with its field and its limit.
+//! Whether a policy is sound: every mistake at once, each with its field and its limit.
 
 use std::collections::BTreeMap;
 
-use super::adjust::{CONCURRENT_MAX, RATE_MAX};
-use super::{Adjustment, BatchPolicy, CachePolicy, Policy, RetryPolicy, RolloutGuard, RolloutStage};
+use super::{BatchPolicy, CachePolicy, Policy, RetryPolicy};
 use crate::model::{Mistakes, Period, Violation};
 
-/// Most labels of a selector, a stage or an instance.
+/// Most labels of a selector or an instance.
 pub const LABELS_MAX: usize = 32;
-/// Shortest lease of an override: one is renewed at half of it.
-pub const LEASE_MIN: Period = Period::seconds(5);
+/// Shortest lease of an override.
+const LEASE_MIN: Period = Period::seconds(5);
 /// Longest glob, label or the like, in bytes.
 const WORD_BYTES_MAX: usize = 200;
 /// Longest TTL.
@@ -22,16 +21,10 @@ const TIMEOUT_MAX: Period = Period::minutes(10);
 const COHERENCE_MAX: Period = Period::seconds(60);
 /// Shortest lease of coherence: an instance asks every third of it.
 const COHERENCE_MIN: Period = Period::seconds(1);
-/// Greatest factor of an adjustment.
-const FACTOR_MAX: f64 = 1_000.0;
-/// Most stages of a rollout.
-const STAGES_MAX: usize = 20;
-/// Most guards of a rollout.
-const GUARDS_MAX: usize = 10;
-/// Longest query of a guard, in bytes.
-const QUERY_BYTES_MAX: usize = 4 << 10;
-/// What stands for the instances in the query of a guard.
-const GROUP: &str = "$group";
+/// More batches at once are nobody's.
+const CONCURRENT_MAX: u32 = 1_000;
+/// Faster rates are nobody's; calls a second.
+const RATE_MAX: f64 = 1e9;
 
 const MILLISECOND: Period = Period::milliseconds(1);
 
@@ -131,81 +124,4 @@ fn check_retry(mistakes: &mut Mistakes, field: &str, retry: Option<&RetryPolicy>
     mistakes.within(&format!("{field}.max"), retry.max, (Period::ZERO, Period::minutes(60)));
     mistakes.within(&format!("{field}.budgetRatio"), retry.budget_ratio, (0.0, 10.0));
     mistakes.within(&format!("{field}.budgetReserve"), retry.budget_reserve, (0, 10_000));
-}
-
-impl Adjustment {
-    /// Checks it.
-    ///
-    /// # Errors
-    /// Every mistake at once.
-    pub fn check(&self) -> Result<(), Vec<Violation>> {
-        let (mut mistakes, field) = (Mistakes::default(), "adjustment");
-        for (name, factor) in [
-            ("ttlFactor", self.ttl_factor),
-            ("rateFactor", self.rate_factor),
-            ("concurrencyFactor", self.concurrency_factor),
-        ] {
-            mistakes.within(&format!("{field}.{name}"), factor, (0.001, FACTOR_MAX));
-        }
-        mistakes.within(&format!("{field}.serveStale"), self.serve_stale, (Period::ZERO, TTL_MAX));
-        let some = *self != Self::default();
-        mistakes.unless(some, field, || "must change something".to_owned());
-        mistakes.done()
-    }
-}
-
-impl RolloutStage {
-    /// Checks the stages of a rollout.
-    ///
-    /// # Errors
-    /// Every mistake at once.
-    pub fn check_all(stages: &[Self]) -> Result<(), Vec<Violation>> {
-        let mut mistakes = Mistakes::default();
-        mistakes.within("stages", Some(stages.len()), (1, STAGES_MAX));
-        for (n, stage) in stages.iter().enumerate() {
-            mistakes.within(&format!("stages[{n}].percent"), Some(stage.percent), (0.0, 100.0));
-            mistakes.within(&format!("stages[{n}].bake"), Some(stage.bake), (Period::ZERO, TTL_MAX));
-            mistakes.words(&format!("stages[{n}].labels"), &stage.labels);
-        }
-        mistakes.done()
-    }
-}
-
-impl RolloutGuard {
-    /// Checks the guards of a rollout; `parses` says what is wrong with a query.
-    ///
-    /// # Errors
-    /// Every mistake at once.
-    pub fn check_all(guards: &[Self], parses: impl Fn(&str) -> Result<(), String>) -> Result<(), Vec<Violation>> {
-        let mut mistakes = Mistakes::default();
-        mistakes.at_most("guards", guards.len(), GUARDS_MAX, "guards");
-        for (n, guard) in guards.iter().enumerate() {
-            let field = |name: &str| format!("guards[{n}].{name}");
-            mistakes.name(&field("name"), &guard.name);
-            let twin = guards.iter().take(n).any(|before| before.name == guard.name);
-            mistakes.unless(!twin, &field("name"), || format!("{:?} is there twice", guard.name));
-            mistakes.at_most(&field("query"), guard.query.len(), QUERY_BYTES_MAX, "bytes");
-            let grouped = guard.query.contains(GROUP);
-            mistakes.unless(grouped, &field("query"), || format!("must have {GROUP} where instances are chosen"));
-            if let Err(error) = parses(&guard.for_group(&["a"])) {
-                mistakes.unless(false, &field("query"), || error);
-            }
-            let limits = [guard.max_ratio, guard.min_ratio, guard.max_value, guard.min_value];
-            let some = limits.iter().any(Option::is_some);
-            mistakes.unless(some, &field("maxRatio"), || "a guard needs a limit".to_owned());
-            for limit in limits {
-                mistakes.finite(&field("maxRatio"), limit);
-            }
-            mistakes.within(&field("holdFor"), Some(guard.hold_for), (Period::ZERO, Period::minutes(24 * 60)));
-        }
-        mistakes.done()
-    }
-
-    /// The query over `instances`.
-    #[must_use]
-    pub fn for_group(&self, instances: &[&str]) -> String {
-        let escaped: Vec<String> = instances.iter().map(|id| regex::escape(id)).collect();
-        let pattern = escaped.join("|").replace('\\', "\\\\").replace('"', "\\\"");
-        self.query.replace(GROUP, &format!("service_instance_id=~\"{pattern}\""))
-    }
 }
