@@ -54,6 +54,7 @@ impl AlertingError {
             WriteError::Absent => Self::Absent(what),
             WriteError::Exists => Self::Exists(what),
             WriteError::Stale(revision) => Self::Stale { what, revision },
+            WriteError::Busy(other) => Self::Impossible(format!("{other} of {what} is under way")),
             WriteError::Storage(error) => Self::Storage(error),
         }
     }

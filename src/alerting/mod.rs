@@ -94,10 +94,9 @@ pub struct Alerting {
 }
 
 impl Alerting {
-    /// Over `storage` and `engine`; `holder` names this process.
+    /// Over `storage` and `engine`; `replica` names this server in its lease, and no other ever.
     #[must_use]
-    pub fn new(storage: Storage, engine: Arc<Engine>, config: Config, holder: &str) -> Self {
-        let replica = format!("{holder}/{:08x}", rand::random::<u32>());
+    pub fn new(storage: Storage, engine: Arc<Engine>, config: Config, replica: String) -> Self {
         let backtests = Semaphore::new(BACKTESTS_MAX);
         Self { storage, engine, config, replica, backtests, metrics: AlertingMetrics::default() }
     }

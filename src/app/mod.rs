@@ -4,6 +4,7 @@
 //! ready. A drain stops taking requests, commits what waits, flushes the windows, closes our stream and stops the private
 //! servers, within the grace period.
 
+mod background;
 mod child;
 mod directories;
 mod listen;
@@ -23,27 +24,26 @@ use tokio_util::sync::CancellationToken;
 
 pub use private::{PrivateError, PrivatePostgres, PrivateRedis};
 
+use background::{HOUSEKEEPING_EVERY, every};
 use listen::{LISTENERS, Listener, ListenerMetrics};
 use told::Told;
 
 use crate::alerting::{self, Alerting};
 use crate::config::{Backend, Config};
 use crate::gateway::{Facts, Gateway, Shown};
-use crate::ingest::{Ingest, encode_host, walk_spans};
+use crate::ingest::{Ingest, walk_spans};
 use crate::notify::Notifier;
 use crate::policy::Policies;
 use crate::query::Engine;
-use crate::rollup::{Compactor, Streams, run_flusher};
+use crate::rollup::{Streams, run_flusher};
 use crate::storage::{self, Storage};
-use crate::telemetry::{HostSampler, Instruments, Pipeline, Telemetry};
+use crate::telemetry::{Instruments, Pipeline, Telemetry};
 use crate::traces::Traces;
 
 /// How long a configured Postgres may take to answer at the start.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long our own telemetry may take to be sent at the end.
 const TELEMETRY_WITHIN: Duration = Duration::from_secs(2);
-/// How often partitions are made and dropped, and memory of what is gone is given back.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(300);
 
 /// The listeners.
 pub struct Listeners {
@@ -172,6 +172,7 @@ impl App {
         migrate(&storage).await?;
         let (redis_url, redis) = open_redis(&config).await;
         let holder = instance_id();
+        let replica = format!("{holder}/{:08x}", rand::random::<u32>());
         let own_url = format!("http://{}", listeners.http.local_addr()?);
         let dashboard_url = config.public_url.clone().unwrap_or(own_url);
         let notifier = Notifier::open(storage.clone(), config.notify.clone(), holder.clone(), dashboard_url.clone());
@@ -197,10 +198,10 @@ impl App {
         sample_gauges(&telemetry, &engine, (&streams, &ingest, &traces));
         let private = PrivateServers { redis, postgres };
         let facts = facts_of(&config, &listeners, &private)?;
-        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, &holder)));
+        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, replica.clone())));
         telemetry.register(|registry| alerting.metrics.register(registry));
         alerting.seed().await.context("the shipped rules cannot be written")?;
-        let policies = Arc::new(Policies::new(streams.storage().clone()));
+        let policies = Arc::new(Policies::new(streams.storage().clone(), replica, Arc::clone(&engine) as _));
         telemetry.register(|registry| policies.metrics.register(registry));
         let gateway = Gateway::new(Shown {
             streams: Arc::clone(&streams),
@@ -273,7 +274,7 @@ impl App {
             committer,
         } = self;
         let mut background_tasks = JoinSet::from_iter([gateway.drive_live(background.clone())]);
-        spawn_background(&mut background_tasks, &config, (&streams, &traces), &ingest, &background);
+        background::spawn(&mut background_tasks, &config, (&streams, &traces), &ingest, &background);
         // It leaves first, so that another replica takes its rules while we drain.
         spawn_alerting(&mut background_tasks, &alerting, (&streams, &ingest), &intake);
         background_tasks.spawn(gateway.policies().run(intake.clone()));
@@ -360,13 +361,13 @@ fn alerting_of(
     config: &Config,
     streams: &Arc<Streams>,
     engine: &Arc<Engine>,
-    (dashboard_url, holder): (String, &str),
+    (dashboard_url, replica): (String, String),
 ) -> Alerting {
     let settings = alerting::Config {
         retention_days: i32::try_from(config.retention_alerts.num_days()).unwrap_or(i32::MAX).max(1),
         ..alerting::Config::new(config.window, dashboard_url)
     };
-    Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, holder)
+    Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, replica)
 }
 
 fn spawn_alerting(
@@ -387,90 +388,6 @@ fn spawn_alerting(
             }
         }
     }));
-}
-
-fn spawn_background(
-    tasks: &mut JoinSet<()>,
-    config: &Config,
-    (streams, traces): (&Arc<Streams>, &Arc<Traces>),
-    ingest: &Arc<Ingest>,
-    cancel: &CancellationToken,
-) {
-    traces::spawn(tasks, traces, ingest, (config.window, cancel));
-    let own = |streams: &Arc<Streams>| (Arc::clone(streams), cancel.clone());
-    let (s, c) = own(streams);
-    tasks.spawn(async move { s.run_follower(c).await });
-    let (s, c) = own(streams);
-    tasks.spawn(async move { s.run_lease(c).await });
-    tasks.spawn(Compactor::new(Arc::clone(streams)).run(cancel.clone()));
-    tasks.spawn(every(config.checkpoint, cancel.clone(), {
-        let ingest = Arc::clone(ingest);
-        move || {
-            let ingest = Arc::clone(&ingest);
-            async move { ingest.cut() }
-        }
-    }));
-    let retention = config.retention;
-    let house = {
-        let (streams, ingest) = (Arc::clone(streams), Arc::clone(ingest));
-        move || keep_house(Arc::clone(&streams), Arc::clone(&ingest), retention)
-    };
-    let c = cancel.clone();
-    tasks.spawn(async move {
-        // At once too: a server that never runs for long keeps its house as well.
-        house().await;
-        every(HOUSEKEEPING_EVERY, c, house).await;
-    });
-    let window = Duration::from_secs(u64::from(config.window.seconds()));
-    let (ingest, cancel) = (Arc::clone(ingest), cancel.clone());
-    tasks.spawn(sample_host(ingest, window, cancel));
-}
-
-/// Runs `work` once each `period` until cancelled.
-async fn every<F: Future<Output = ()>>(period: Duration, cancel: CancellationToken, work: impl Fn() -> F) {
-    let mut tick = tokio::time::interval(period);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    tick.tick().await;
-    loop {
-        tokio::select! {
-            _ = tick.tick() => work().await,
-            () = cancel.cancelled() => return,
-        }
-    }
-}
-
-async fn keep_house(streams: Arc<Streams>, ingest: Arc<Ingest>, retention: storage::Retention) {
-    ingest.forget_unused();
-    let storage = streams.storage();
-    if let Err(error) = storage.ensure_partitions().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "partitions not made");
-    }
-    match storage.drop_expired(retention).await {
-        Ok(0) => {}
-        Ok(dropped) => tracing::info!(dropped, "expired partitions dropped"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "partitions not dropped"),
-    }
-}
-
-/// Feeds the host's measurements in as ordinary series, once a window.
-async fn sample_host(ingest: Arc<Ingest>, period: Duration, cancel: CancellationToken) {
-    let host = host_name();
-    let mut sampler = match HostSampler::new() {
-        Ok(sampler) => sampler,
-        Err(error) => return tracing::warn!(%error, "the host is not measured"),
-    };
-    let mut tick = tokio::time::interval(period);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = cancel.cancelled() => return,
-        }
-        let body = encode_host(&sampler.sample(), &host, chrono::Utc::now().timestamp_millis());
-        if let Err(refusal) = ingest.take_own(body).await {
-            tracing::debug!(reason = refusal.message, "host sample not taken");
-        }
-    }
 }
 
 /// Names this process: in lease rows, and as the `service.instance.id` of our own telemetry.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::every;
+use super::background::every;
 use crate::ingest::{Ingest, encode_edges};
 use crate::model::Width;
 use crate::traces::Traces;

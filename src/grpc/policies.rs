@@ -40,7 +40,7 @@ const fn change(author: String, reason: String) -> Change {
 }
 
 /// What must be there: that revision, or anything that is.
-const fn expected(revision: i64) -> Expected {
+pub(super) const fn expected(revision: i64) -> Expected {
     if revision == 0 { Expected::Present } else { Expected::Revision(revision) }
 }
 

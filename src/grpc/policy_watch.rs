@@ -1,7 +1,9 @@
-//! The stream that instances watch: a snapshot, then changes, each sent when the one before was answered.
+//! The stream that instances watch: a snapshot, then what changes, each sent when the one before was answered.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, Sender};
@@ -11,14 +13,15 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::convert::bad_field;
+use super::convert::{bad_field, period, timestamp};
 use super::policy_words::{batch, cache};
 use crate::error::ErrorCode;
-use crate::model::{LABELS_MAX, StoredPolicy};
-use crate::policy::{Effective, Missed, Policies, Told};
+use crate::model::{InvalidationTargets, LABELS_MAX, Period};
+use crate::policy::{Assigned, House, Invalid, Missed, Policies, Told, Who};
 use crate::proto;
 use crate::proto::watch_request::Message as Said;
 use crate::proto::watch_response::Message as Say;
+use crate::storage::InvalidationRow;
 
 /// Most instances that watch one server.
 const WATCHERS_MAX: usize = 50_000;
@@ -30,16 +33,21 @@ const WORD_BYTES_MAX: usize = 200;
 const RUNNING_MAX: usize = 10_000;
 /// Messages to an instance that lie ready: a Pong beside what it was sent before.
 const READY: usize = 2;
+/// How long memory may be read after a Pong, when an instance does not say.
+const LEASE: Period = Period::seconds(10);
+/// Longest that it may say: the longest TTL.
+const LEASE_MAX: Period = Period::minutes(30 * 24 * 60);
 
 /// Opens streams.
 pub(super) struct Watchers {
     policies: Arc<Policies>,
     room: Arc<Semaphore>,
+    opened: AtomicU64,
 }
 
 impl Watchers {
     pub(super) fn new(policies: Arc<Policies>) -> Self {
-        Self { policies, room: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+        Self { policies, room: Arc::new(Semaphore::new(WATCHERS_MAX)), opened: AtomicU64::new(0) }
     }
 
     pub(super) async fn open(
@@ -56,25 +64,46 @@ impl Watchers {
         let Some(Said::Hello(hello)) = first.and_then(|first| first.message) else {
             return Err(bad_field("hello", "must be the first message"));
         };
+        let told = Told::new(who(hello)?);
         let (say, saying) = mpsc::channel(READY);
-        let mut effective = self.policies.watch();
-        effective.mark_changed();
+        let session = format!("{}#{}", self.policies.replica(), self.opened.fetch_add(1, Ordering::Relaxed));
+        let mut house = self.policies.watch();
         let stream = Stream {
-            told: who(hello)?,
+            told,
+            session,
             policies: Arc::clone(&self.policies),
-            effective,
             say,
             sent: 0,
+            asked: None,
             waits_until: None,
+            ping: None,
+            later: None,
+            house: {
+                house.mark_changed();
+                house
+            },
         };
+        // It is in the fleet before it is told anything that its memory may be read by, and the house is known.
+        let known = async {
+            self.policies.instance_is(stream.row(true, true)).await;
+            Arc::clone(&self.policies).fresh().await
+        };
+        if timeout(PATIENCE, known).await.is_err() {
+            return Err(Status::unavailable("the database did not answer"));
+        }
         tokio::spawn(stream.run(said, permit));
         Ok(ReceiverStream::new(saying))
     }
 }
 
 /// Checks who it says it is.
-fn who(hello: proto::Hello) -> Result<Told, Status> {
+fn who(hello: proto::Hello) -> Result<Who, Status> {
     let words = [("hello.service", &hello.service), ("hello.instance", &hello.instance)];
+    for (field, word) in [("hello.version", &hello.version), ("hello.sdk", &hello.sdk)] {
+        if word.len() > WORD_BYTES_MAX {
+            return Err(bad_field(field, format!("must have at most {WORD_BYTES_MAX} bytes, not {}", word.len())));
+        }
+    }
     for (field, word) in words {
         if word.is_empty() || word.len() > WORD_BYTES_MAX {
             return Err(bad_field(field, format!("must have 1 to {WORD_BYTES_MAX} bytes, not {}", word.len())));
@@ -88,20 +117,72 @@ fn who(hello: proto::Hello) -> Result<Told, Status> {
     if hello.running.len() > RUNNING_MAX {
         return Err(bad_field("hello.running", format!("{} policies > limit of {RUNNING_MAX}", hello.running.len())));
     }
+    let lease = lease_of("hello.lease", hello.lease)?;
     let labels: BTreeMap<String, String> = hello.labels.into_iter().collect();
-    Ok(Told::new(hello.service, labels, hello.running.into_iter().collect()))
+    Ok(Who {
+        service: hello.service,
+        instance: hello.instance,
+        version: hello.version,
+        labels,
+        sdk: hello.sdk,
+        running: hello.running.into_iter().collect(),
+        invalidation: hello.invalidation.max(0),
+        lease,
+    })
+}
+
+fn lease_of(field: &str, given: Option<prost_types::Duration>) -> Result<Duration, Status> {
+    let lease = period(field, given)?.unwrap_or(LEASE);
+    if lease > LEASE_MAX {
+        return Err(bad_field(field, format!("must be at most {LEASE_MAX}, not {lease}")));
+    }
+    Ok(lease.delta().to_std().unwrap_or_default())
+}
+
+/// What was sent last, and waits for its answer.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// Policies, and from which invalidation on it is told of them.
+    Policies(Option<i64>),
+    /// That invalidation.
+    Invalidation(i64),
+}
+
+/// A look at the house that was begun after somebody asked.
+type Look = Pin<Box<dyn Future<Output = Option<Arc<House>>> + Send + Sync>>;
+
+/// A Ping that waits for its answer.
+struct Waiting {
+    number: u64,
+    look: Option<Look>,
+    /// Everything up to here must have been sent before the Pong.
+    newest: Option<i64>,
 }
 
 /// One instance's stream.
 struct Stream {
     told: Told,
+    session: String,
     policies: Arc<Policies>,
-    effective: watch::Receiver<Option<Effective>>,
+    house: watch::Receiver<Option<Arc<House>>>,
     say: Sender<Result<proto::WatchResponse, Status>>,
-    /// Snapshots and changes sent; the nonce is their number.
+    /// Messages sent that are to be answered; the nonce is their number.
     sent: u64,
+    asked: Option<Asked>,
     /// Until when what was sent must be answered.
     waits_until: Option<Instant>,
+    ping: Option<Waiting>,
+    /// A Ping that came while another waited.
+    later: Option<u64>,
+}
+
+async fn looked(ping: &mut Option<Waiting>) -> Option<Arc<House>> {
+    let Some(look) = ping.as_mut().and_then(|ping| ping.look.as_mut()) else { return std::future::pending().await };
+    let house = look.await;
+    if let Some(ping) = ping {
+        ping.look = None;
+    }
+    house
 }
 
 impl Stream {
@@ -119,7 +200,7 @@ impl Stream {
                 // In this order: who asks and says no more is still told.
                 biased;
                 // What it is told next is made out when the last was answered, of the newest state.
-                changed = self.effective.changed(), if waits_until.is_none() => {
+                changed = self.house.changed(), if self.asked.is_none() => {
                     if changed.is_err() || !self.tell().await {
                         break;
                     }
@@ -132,6 +213,14 @@ impl Stream {
                     }
                     Some(Err(_)) | None => break,
                 },
+                house = looked(&mut self.ping) => {
+                    if let Some(ping) = &mut self.ping {
+                        ping.newest = house.map(|house| house.newest());
+                    }
+                    if self.asked.is_none() && !self.tell().await || !self.pong().await {
+                        break;
+                    }
+                }
                 () = silence => {
                     self.policies.metrics.silent_streams.inc();
                     let silent = Status::new(ErrorCode::Unavailable.grpc(), "what was sent was not answered within 30 s");
@@ -146,51 +235,137 @@ impl Stream {
             }
         }
         self.policies.metrics.watching.dec();
+        self.policies.instance_will_be(self.row(false, false), None);
     }
 
-    /// Tells what it has missed. False when it is gone.
+    fn row(&self, connected: bool, opens: bool) -> crate::storage::InstanceWrite {
+        let row = self.told.row((&self.session, self.policies.replica()), connected);
+        crate::storage::InstanceWrite { opens, ..row }
+    }
+
+    /// Tells what it has missed, one after the other as it answers. False when it is gone.
     async fn tell(&mut self) -> bool {
-        let Some(effective) = self.effective.borrow_and_update().clone() else { return true };
-        let missed = self.told.catch_up(&effective);
-        let is_first = self.sent == 0;
-        if !is_first && missed.changed.is_empty() && missed.removed.is_empty() {
-            return true;
-        }
-        self.sent += 1;
-        self.policies.metrics.sent.inc();
-        self.waits_until = Some(Instant::now() + PATIENCE);
-        let Missed { changed, unchanged, removed } = missed;
-        let changed = changed.iter().map(|kept| assigned(kept)).collect();
-        let message = if is_first {
-            Say::Snapshot(proto::PolicySnapshot { policies: changed, unchanged, ..Default::default() })
+        let Some(house) = self.house.borrow_and_update().clone() else { return true };
+        let message = if self.sent == 0 {
+            let (start, drop_memory) = self.told.begin(&house);
+            Some((self.snapshot(&house, start, drop_memory), Asked::Policies(Some(start))))
         } else {
-            Say::Delta(proto::PolicyDelta { changed, removed })
+            let Missed { changed, removed, .. } = self.told.catch_up(&house);
+            if changed.is_empty() && removed.is_empty() {
+                match self.told.next_invalidation(&house) {
+                    Invalid::Nothing => None,
+                    Invalid::Lost => {
+                        let start = self.told.restart(&house);
+                        Some((self.snapshot(&house, start, true), Asked::Policies(Some(start))))
+                    }
+                    Invalid::Next(row, previous) => {
+                        self.policies.metrics.invalidations_sent.inc();
+                        Some((Say::Invalidation(invalidation(&row, previous)), Asked::Invalidation(row.sequence)))
+                    }
+                }
+            } else {
+                self.policies.metrics.sent.inc();
+                let changed = changed.iter().map(assigned).collect();
+                Some((Say::Delta(proto::PolicyDelta { changed, removed }), Asked::Policies(None)))
+            }
         };
-        self.send(self.sent.to_string(), message).await
+        if let Some((message, asked)) = message {
+            self.sent += 1;
+            self.asked = Some(asked);
+            self.waits_until = Some(Instant::now() + PATIENCE);
+            return self.send(self.sent.to_string(), message).await;
+        }
+        while let Some(row) = self.told.next_warming(&house) {
+            let keys = serde_json::from_value(row.keys.clone()).unwrap_or_default();
+            let order = proto::WarmOrder { id: row.id.to_string(), key_space: row.key_space.clone(), keys };
+            if !self.send(String::new(), Say::Warm(order)).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn snapshot(&mut self, house: &House, invalidation: i64, drop_memory: bool) -> Say {
+        let Missed { changed, unchanged, .. } = self.told.catch_up(house);
+        self.policies.metrics.sent.inc();
+        let policies = changed.iter().map(assigned).collect();
+        Say::Snapshot(proto::PolicySnapshot { policies, unchanged, invalidation, drop_memory })
     }
 
     async fn hear(&mut self, message: proto::WatchRequest) -> bool {
         match message.message {
-            Some(Said::Ack(ack)) if ack.nonce == self.sent.to_string() => {
-                self.waits_until = None;
-                if ack.error.is_empty() {
-                    self.policies.metrics.applied.inc();
+            Some(Said::Ack(ack)) if ack.nonce == self.sent.to_string() => self.answered(ack).await,
+            Some(Said::Ping(ping)) => {
+                let Ok(lease) = lease_of("ping.lease", ping.lease) else { return false };
+                if self.told.grow_lease(lease) {
+                    // Before it is answered by a look, so that whoever counts leases knows of it.
+                    self.policies.instance_is(self.row(true, false)).await;
+                }
+                if self.ping.is_some() {
+                    self.later = Some(ping.number);
                 } else {
-                    self.policies.metrics.not_applied.inc();
-                    tracing::warn!(
-                        policy = ack.policy_id,
-                        error = ack.error,
-                        "an instance goes on with its old policy"
-                    );
+                    self.look(ping.number);
                 }
                 true
             }
-            Some(Said::Ping(proto::Ping { number })) => {
-                self.send(String::new(), Say::Pong(proto::Pong { number, invalidation: 0 })).await
+            Some(Said::Warmed(report)) => {
+                if let Ok(id) = report.id.parse() {
+                    let done = self.policies.has_warmed(id, report.loaded, report.failed).await;
+                    if let Err(error) = done {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "a report of warming is lost");
+                    }
+                }
+                true
             }
-            // An answer to what was sent before is late; nothing was ordered that could be reported on.
-            Some(Said::Ack(_) | Said::Warmed(_) | Said::Hello(_)) | None => true,
+            // An answer to what was sent before is late.
+            Some(Said::Ack(_) | Said::Hello(_)) | None => true,
         }
+    }
+
+    /// It has answered what it was sent last; of several policies it may refuse more than one.
+    async fn answered(&mut self, ack: proto::Ack) -> bool {
+        let was = self.asked.take();
+        self.waits_until = None;
+        if ack.error.is_empty() {
+            self.policies.metrics.applied.inc();
+        } else {
+            self.policies.metrics.not_applied.inc();
+            tracing::warn!(policy = ack.policy_id, error = ack.error, "an instance goes on with what it had");
+        }
+        let mut applied = None;
+        match was {
+            Some(Asked::Policies(start)) => {
+                self.told.runs();
+                if let Some(start) = start {
+                    self.told.applied(start);
+                }
+            }
+            Some(Asked::Invalidation(sequence)) if ack.error.is_empty() => {
+                self.told.applied(sequence);
+                applied = Some(sequence).filter(|_| ack.caches > 0);
+            }
+            Some(Asked::Invalidation(_)) | None => {}
+        }
+        if !ack.error.is_empty() {
+            self.told.refuses(&ack.policy_id, &ack.error);
+        }
+        self.policies.instance_will_be(self.row(true, false), applied);
+        self.tell().await && self.pong().await
+    }
+
+    fn look(&mut self, number: u64) {
+        let look = Box::pin(Arc::clone(&self.policies).fresh());
+        self.ping = Some(Waiting { number, look: Some(look), newest: None });
+    }
+
+    /// Answers the Ping that waits, once it was sent all that there was when it asked.
+    async fn pong(&mut self) -> bool {
+        let due = self.ping.take_if(|ping| ping.newest.is_some_and(|newest| self.told.knows(newest)));
+        let Some(Waiting { number, .. }) = due else { return true };
+        if let Some(later) = self.later.take() {
+            self.look(later);
+        }
+        self.send(String::new(), Say::Pong(proto::Pong { number, invalidation: self.told.sent() })).await
     }
 
     /// False when it does not take it in time.
@@ -204,16 +379,44 @@ impl Stream {
     }
 }
 
-fn assigned(kept: &StoredPolicy) -> proto::AssignedPolicy {
+fn invalidation(row: &InvalidationRow, previous: i64) -> proto::Invalidation {
+    let targets: InvalidationTargets = serde_json::from_value(row.targets.clone()).unwrap_or_default();
+    let InvalidationTargets { keys, tags, prefixes, all } = targets;
+    proto::Invalidation {
+        sequence: row.sequence,
+        service: row.service.clone(),
+        key_space: row.key_space.clone(),
+        keys,
+        tags,
+        prefixes,
+        all,
+        created_at: Some(timestamp(row.created_at)),
+        previous,
+    }
+}
+
+fn assigned(to: &Assigned) -> proto::AssignedPolicy {
+    use proto::assigned_override::Kind as Bent;
     use proto::assigned_policy::Kind;
-    let policy = &kept.policy;
+    let policy = &to.policy.policy;
     let of_cache = policy.cache.as_ref().map(|policy| Kind::Cache(cache(policy)));
     let of_batch = policy.batch.as_ref().map(|policy| Kind::Batch(batch(policy)));
+    let over = to.bent.as_ref().map(|bent| {
+        let of_cache = bent.policy.cache.as_ref().map(|policy| Bent::Cache(cache(policy)));
+        let of_batch = bent.policy.batch.as_ref().map(|policy| Bent::Batch(batch(policy)));
+        proto::AssignedOverride {
+            id: bent.id.clone(),
+            kind: of_cache.or(of_batch),
+            lease: prost_types::Duration::try_from(bent.until.saturating_duration_since(Instant::now())).ok(),
+            reason: bent.reason.clone(),
+        }
+    });
     proto::AssignedPolicy {
         policy_id: policy.id.clone(),
-        revision: kept.revision,
+        revision: to.policy.revision,
         target: policy.selector.target.clone(),
         kind: of_cache.or(of_batch),
-        ..Default::default()
+        canary: to.canary,
+        r#override: over,
     }
 }

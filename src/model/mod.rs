@@ -34,8 +34,9 @@ pub use mistakes::{Violation, in_words};
 pub use notification::{Notification, NotificationReason, NotifiedAlert, Severity};
 pub use period::Period;
 pub use policy::{
-    BatchPolicy, CachePolicy, CacheStrategy, Compression, LABELS_MAX, OverrideBounds, Policy, PolicyChange,
-    PolicySelector, RatePolicy, RetryPolicy, StoredPolicy, changes,
+    Adjustment, BatchPolicy, CachePolicy, CacheStrategy, Compression, GuardAction, GuardReading, InvalidationTargets,
+    LABELS_MAX, OverrideBounds, Policy, PolicyChange, PolicySelector, RatePolicy, RetryPolicy, RolloutGuard, RolloutStage,
+    RolloutState, RolloutStep, StoredPolicy, changes, check_lease, check_warming, glob, share,
 };
 pub use routing::{GroupPolicy, Inhibition, Route};
 pub use rule::{EscalationStep, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};

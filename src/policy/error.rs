@@ -24,6 +24,9 @@ pub enum PolicyError {
         /// Where it is.
         revision: i64,
     },
+    /// It cannot be done as things are.
+    #[error("{0}")]
+    Impossible(String),
     /// The database.
     #[error("the database did not answer")]
     Storage(#[from] StorageError),
@@ -36,12 +39,18 @@ impl From<Vec<Violation>> for PolicyError {
 }
 
 impl PolicyError {
+    /// One mistake.
+    pub(super) fn invalid(field: &str, what: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { field: field.to_owned(), what: what.into() }])
+    }
+
     /// A write to `what` that was not taken.
     pub(super) fn of_write(error: WriteError, what: String) -> Self {
         match error {
             WriteError::Absent => Self::Absent(what),
             WriteError::Exists => Self::Exists(what),
             WriteError::Stale(revision) => Self::Stale { what, revision },
+            WriteError::Busy(rollout) => Self::Impossible(format!("rollout {rollout} of {what} is under way: end it first")),
             WriteError::Storage(error) => Self::Storage(error),
         }
     }
@@ -54,6 +63,7 @@ impl PolicyError {
             Self::Absent(_) => ErrorCode::NotFound,
             Self::Exists(_) => ErrorCode::AlreadyExists,
             Self::Stale { .. } => ErrorCode::Conflict,
+            Self::Impossible(_) => ErrorCode::Unprocessable,
             Self::Storage(error) if error.is_unavailable() => ErrorCode::Unavailable,
             Self::Storage(_) => ErrorCode::Internal,
         }

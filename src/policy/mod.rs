@@ -1,20 +1,42 @@
 //! Policies as people write them: checked, kept with every revision, who made it and why, given back, and told to instances.
 //!
 //! Layer 4. What is sound is decided by `model`; what is kept, and in which order, by the database.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `house` | all that instances may have to be told, as it was at one moment |
+//! | `watch` | keeps it up to date |
+//! | `told` | one instance: what it was told, what it has answered, what it has missed; pure |
+//! | `fleet` | which instance runs what |
+//! | `invalidations` | entries made invalid, and whether that has reached everybody; warming |
+//! | `overrides` | temporary changes under a lease |
+//! | `rollouts` | a revision for one part of the fleet after the other, and back |
 
 mod counters;
 mod error;
+mod fleet;
+mod house;
+mod invalidations;
+mod overrides;
+mod rollouts;
+mod told;
 mod watch;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use serde::de::Deserialize;
 use serde_json::Value;
 use tokio::sync::{Notify, watch as watching};
 use tokio_util::sync::CancellationToken;
 
 pub use counters::PolicyMetrics;
 pub use error::PolicyError;
-pub use watch::{Effective, Missed, Told};
+pub use fleet::{FleetInstance, InstancePolicy};
+pub use house::{Assigned, Bent, House};
+pub use invalidations::{Invalidation, WarmedInstance};
+pub use overrides::{EndedOverride, Override, WantedOverride};
+pub use rollouts::{Measure, Measured, Rollout, WantedMove, WantedRollout};
+pub use told::{Invalid, Missed, Running, Told, Who};
 
 use crate::model::{Policy, PolicyChange, StoredPolicy, changes};
 use crate::storage::{Change, Expected, PolicyRevisionRow, PolicyRow, Storage};
@@ -41,10 +63,19 @@ pub struct PolicyRevision {
 /// The policies of the house.
 pub struct Policies {
     storage: Storage,
-    /// Nothing until they were read once.
-    effective: watching::Sender<Option<Effective>>,
-    /// Something was written here.
+    /// Names this server among the replicas.
+    replica: String,
+    measure: Arc<dyn Measure>,
+    /// Nothing until it was read once, and while nobody watches.
+    house: watching::Sender<Option<Arc<House>>>,
+    looks: watch::Looks,
+    desk: fleet::Desk,
+    /// The house is to be looked at now.
     written: Notify,
+    /// So is how far invalidations have come.
+    settling: Notify,
+    /// So are rollouts.
+    driving: Notify,
     /// Whoever watches is to go elsewhere.
     closing: CancellationToken,
     /// What is counted.
@@ -55,15 +86,8 @@ fn named(id: &str) -> String {
     format!("policy {id:?}")
 }
 
-/// A definition that we wrote ourselves; one that does not read back is told in the log and left out.
 fn read(definition: &Value) -> Option<Policy> {
-    match Policy::deserialize(definition) {
-        Ok(policy) => Some(policy),
-        Err(error) => {
-            tracing::error!(%error, "a stored policy does not read back");
-            None
-        }
-    }
+    house::own("a policy", definition)
 }
 
 fn stored(row: &PolicyRow) -> Option<StoredPolicy> {
@@ -93,16 +117,28 @@ fn revision((row, before): (&PolicyRevisionRow, Option<&PolicyRevisionRow>)) -> 
 }
 
 impl Policies {
-    /// Over `storage`.
+    /// Over `storage`; `replica` names this server, as in its lease.
     #[must_use]
-    pub fn new(storage: Storage) -> Self {
+    pub fn new(storage: Storage, replica: String, measure: Arc<dyn Measure>) -> Self {
         Self {
             storage,
-            effective: watching::Sender::new(None),
+            replica,
+            measure,
+            house: watching::Sender::new(None),
+            looks: watch::Looks::default(),
+            desk: fleet::Desk::default(),
             written: Notify::new(),
+            settling: Notify::new(),
+            driving: Notify::new(),
             closing: CancellationToken::new(),
             metrics: PolicyMetrics::default(),
         }
+    }
+
+    /// Names this server among the replicas.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.replica
     }
 
     /// Every policy, by id.

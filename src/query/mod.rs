@@ -23,6 +23,7 @@ mod index;
 mod indicators;
 mod limits;
 mod many;
+mod measure;
 mod notes;
 mod quantile;
 mod range_calls;

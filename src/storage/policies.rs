@@ -7,7 +7,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 
 use super::rules::{Expected, WriteError};
-use super::schema::{policies, policy_revisions};
+use super::schema::{policies, policy_changes, policy_revisions, policy_rollouts};
 use super::{Storage, StorageError};
 
 /// A policy as it stands.
@@ -50,6 +50,16 @@ pub struct PolicyRevisionRow {
     pub created_at: DateTime<Utc>,
 }
 
+/// How far the house is: numbers that only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = policy_changes)]
+pub struct PolicyVersion {
+    /// Changes of anything that an instance may have to be told of.
+    pub revision: i64,
+    /// The last invalidation.
+    pub invalidation: i64,
+}
+
 /// Who changes something, and why.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
@@ -59,13 +69,35 @@ pub struct Change {
     pub reason: String,
 }
 
+/// Tells every replica that something is to be read anew; whoever else changes something waits for the transaction's end.
+pub(super) async fn changed_in_txn(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    let grown = policy_changes::revision.eq(policy_changes::revision + 1);
+    diesel::update(policy_changes::table).set(grown).execute(conn).await.map(drop)
+}
+
+/// The number after the newest revision of a policy, of which a rollout may have been rolled back.
+pub(super) async fn next_revision_in_txn(conn: &mut AsyncPgConnection, id: &str) -> QueryResult<i64> {
+    let of_policy = policy_revisions::table.filter(policy_revisions::policy_id.eq(id));
+    let newest: Option<i64> = of_policy.select(diesel::dsl::max(policy_revisions::revision)).first(conn).await?;
+    Ok(newest.unwrap_or(0) + 1)
+}
+
 /// The policy as it stands, locked.
-async fn lock_in_txn(conn: &mut AsyncPgConnection, id: &str) -> QueryResult<Option<PolicyRow>> {
+pub(super) async fn lock_in_txn(conn: &mut AsyncPgConnection, id: &str) -> QueryResult<Option<PolicyRow>> {
     policies::table.find(id).select(PolicyRow::as_select()).for_update().first(conn).await.optional()
 }
 
-/// Writes the next revision of a policy and its history.
-async fn write_in_txn(conn: &mut AsyncPgConnection, next: &PolicyRow) -> QueryResult<PolicyRow> {
+/// Refuses while a rollout of the policy is under way.
+pub(super) async fn at_rest_in_txn(conn: &mut AsyncPgConnection, id: &str) -> Result<(), WriteError> {
+    let open = policy_rollouts::table
+        .filter(policy_rollouts::policy_id.eq(id).and(policy_rollouts::ended_at.is_null()))
+        .select(policy_rollouts::id);
+    let open: Option<String> = open.first(conn).await.optional()?;
+    open.map_or(Ok(()), |rollout| Err(WriteError::Busy(rollout)))
+}
+
+/// Makes `next` the policy as it stands.
+pub(super) async fn stand_in_txn(conn: &mut AsyncPgConnection, next: &PolicyRow) -> QueryResult<PolicyRow> {
     let same = (
         policies::definition.eq(&next.definition),
         policies::revision.eq(next.revision),
@@ -81,6 +113,12 @@ async fn write_in_txn(conn: &mut AsyncPgConnection, next: &PolicyRow) -> QueryRe
         .returning(PolicyRow::as_returning())
         .get_result(conn)
         .await?;
+    changed_in_txn(conn).await?;
+    Ok(row)
+}
+
+/// Writes a revision into the history.
+pub(super) async fn remember_in_txn(conn: &mut AsyncPgConnection, next: &PolicyRow) -> QueryResult<()> {
     diesel::insert_into(policy_revisions::table)
         .values((
             policy_revisions::policy_id.eq(&next.id),
@@ -91,8 +129,8 @@ async fn write_in_txn(conn: &mut AsyncPgConnection, next: &PolicyRow) -> QueryRe
             policy_revisions::reason.eq(&next.reason),
         ))
         .execute(conn)
-        .await?;
-    Ok(row)
+        .await
+        .map(drop)
 }
 
 impl Storage {
@@ -106,14 +144,13 @@ impl Storage {
         Ok(alive.select(PolicyRow::as_select()).order(policies::id).load(&mut conn).await?)
     }
 
-    /// A number that grows with each change of any policy.
+    /// Grows with each change that an instance may have to be told of.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn policies_version(&self) -> Result<i64, StorageError> {
+    pub async fn policies_version(&self) -> Result<PolicyVersion, StorageError> {
         let mut conn = self.conn().await?;
-        let revisions = policy_revisions::table.count();
-        Ok(revisions.get_result(&mut conn).await?)
+        Ok(policy_changes::table.select(PolicyVersion::as_select()).get_result(&mut conn).await?)
     }
 
     /// One policy, unless it was deleted.
@@ -144,17 +181,20 @@ impl Storage {
             if let Some(same) = alive.filter(|policy| policy.definition == *definition) {
                 return Ok(same.clone());
             }
+            at_rest_in_txn(conn, id).await?;
             let next = PolicyRow {
                 id: id.to_owned(),
                 definition: definition.clone(),
-                revision: there.as_ref().map_or(1, |policy| policy.revision + 1),
+                revision: next_revision_in_txn(conn, id).await?,
                 deleted: false,
                 author: change.author.clone(),
                 reason: change.reason.clone(),
                 created_at: DateTime::default(),
                 updated_at: DateTime::default(),
             };
-            Ok(write_in_txn(conn, &next).await?)
+            let row = stand_in_txn(conn, &next).await?;
+            remember_in_txn(conn, &next).await?;
+            Ok(row)
         })
         .await
     }
@@ -169,11 +209,13 @@ impl Storage {
             let there = lock_in_txn(conn, id).await?.filter(|policy| !policy.deleted);
             expected.check(there.as_ref().map(|policy| policy.revision))?;
             let Some(mut policy) = there else { return Err(WriteError::Absent) };
-            policy.revision += 1;
+            at_rest_in_txn(conn, id).await?;
+            policy.revision = next_revision_in_txn(conn, id).await?;
             policy.deleted = true;
             policy.author.clone_from(&change.author);
             policy.reason.clone_from(&change.reason);
-            write_in_txn(conn, &policy).await?;
+            stand_in_txn(conn, &policy).await?;
+            remember_in_txn(conn, &policy).await?;
             Ok(())
         })
         .await

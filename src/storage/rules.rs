@@ -70,6 +70,9 @@ pub enum WriteError {
     /// Somebody else was faster.
     #[error("it is at revision {0} by now")]
     Stale(i64),
+    /// It is held by something that must end first.
+    #[error("{0} is under way")]
+    Busy(String),
     /// The database.
     #[error("the database did not take it")]
     Storage(#[from] StorageError),

@@ -341,6 +341,114 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    policy_changes (only_row) {
+        only_row -> Bool,
+        revision -> BigInt,
+        invalidation -> BigInt,
+    }
+}
+
+diesel::table! {
+    policy_instances (service, instance) {
+        service -> Text,
+        instance -> Text,
+        session -> Text,
+        replica -> Text,
+        version -> Text,
+        labels -> Jsonb,
+        sdk -> Text,
+        connected -> Bool,
+        lease_ms -> BigInt,
+        invalidation -> BigInt,
+        running -> Jsonb,
+        first_seen_at -> Timestamptz,
+        last_seen_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    policy_invalidations (sequence) {
+        sequence -> BigInt,
+        service -> Text,
+        service_like -> Text,
+        key_space -> Text,
+        targets -> Jsonb,
+        author -> Text,
+        reason -> Text,
+        created_at -> Timestamptz,
+        committed_at -> Nullable<Timestamptz>,
+        applied -> Bool,
+        converged_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    policy_warmings (id) {
+        id -> BigInt,
+        batch -> Text,
+        service -> Text,
+        instance -> Text,
+        key_space -> Text,
+        keys -> Jsonb,
+        created_at -> Timestamptz,
+        loaded -> Nullable<BigInt>,
+        failed -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    policy_overrides (id) {
+        id -> Text,
+        policy_id -> Text,
+        adjustment -> Jsonb,
+        lease_ms -> BigInt,
+        author -> Text,
+        reason -> Text,
+        rule_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    policy_override_ends (id) {
+        id -> BigInt,
+        override_id -> Text,
+        policy_id -> Text,
+        adjustment -> Jsonb,
+        rule_id -> Nullable<Text>,
+        author -> Text,
+        reason -> Text,
+        created_at -> Timestamptz,
+        ended_at -> Timestamptz,
+        end_author -> Text,
+        end_reason -> Text,
+    }
+}
+
+diesel::table! {
+    policy_rollouts (id) {
+        id -> Text,
+        policy_id -> Text,
+        from_revision -> BigInt,
+        to_revision -> BigInt,
+        stages -> Jsonb,
+        guards -> Jsonb,
+        state -> Text,
+        stage -> Integer,
+        reach -> Jsonb,
+        readings -> Jsonb,
+        author -> Text,
+        reason -> Text,
+        started_at -> Timestamptz,
+        stage_started_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+        driver -> Nullable<Text>,
+        driven_until -> Nullable<Timestamptz>,
+    }
+}
+
 use diesel::sql_types::{Array, BigInt, Binary, Jsonb, Text, Timestamptz};
 
 diesel::define_sql_function! {
@@ -377,3 +485,4 @@ diesel::define_sql_function! {
 diesel::allow_tables_to_appear_in_same_query!(streams, journal);
 diesel::allow_tables_to_appear_in_same_query!(streams, trace_tails);
 diesel::allow_tables_to_appear_in_same_query!(rules, rule_states, alert_instances, alert_transitions);
+diesel::allow_tables_to_appear_in_same_query!(policy_rollouts, policy_revisions);

@@ -160,7 +160,7 @@ async fn an_instance_is_told_what_is_for_it_and_every_change_on_any_replica() {
     })
     .await;
 
-    shop.say(Say::Ping(proto::Ping { number: 41 })).await;
+    shop.say(Say::Ping(proto::Ping { number: 41, lease: None })).await;
     assert!(matches!(shop.next().await.message, Some(Told::Pong(pong)) if pong.number == 41));
 
     // What changes while an answer is out comes as one.
@@ -196,7 +196,7 @@ async fn who_does_not_say_who_it_is_is_told_what_is_missing() {
     let server = Options::on(&Database::create().await).start();
     let mut policies = client(&server).await;
     for (message, field) in [
-        (Say::Ping(proto::Ping { number: 1 }), "hello"),
+        (Say::Ping(proto::Ping { number: 1, lease: None }), "hello"),
         (Say::Hello(proto::Hello::default()), "hello.service"),
         (Say::Hello(proto::Hello { service: "shop".to_owned(), ..Default::default() }), "hello.instance"),
     ] {

@@ -2,9 +2,12 @@
 //!
 //! What is left out of a policy is as by default, which the SDK knows.
 
+mod adjust;
 mod batch;
 mod cache;
 mod diff;
+mod invalidation;
+mod rollout;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -13,9 +16,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use adjust::{Adjustment, check_lease};
 pub use batch::{BatchPolicy, RatePolicy};
 pub use cache::{CachePolicy, CacheStrategy, Compression, RetryPolicy};
 pub use diff::{PolicyChange, changes};
+pub use invalidation::{InvalidationTargets, check_warming};
+pub use rollout::{GuardAction, GuardReading, RolloutGuard, RolloutStage, RolloutState, RolloutStep, share};
 pub use validate::LABELS_MAX;
 
 use super::Period;
@@ -94,7 +100,8 @@ pub struct OverrideBounds {
 }
 
 /// Whether `text` is as `pattern`, in which a `*` stands for any characters; an empty pattern meets everything.
-fn glob(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn glob(pattern: &str, text: &str) -> bool {
     if pattern.is_empty() {
         return true;
     }

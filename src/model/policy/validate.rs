@@ -8,11 +8,11 @@ use crate::model::{Mistakes, Period, Violation};
 /// Most labels of a selector or an instance.
 pub const LABELS_MAX: usize = 32;
 /// Shortest lease of an override.
-const LEASE_MIN: Period = Period::seconds(5);
+pub(super) const LEASE_MIN: Period = Period::seconds(5);
 /// Longest glob, label or the like, in bytes.
 const WORD_BYTES_MAX: usize = 200;
 /// Longest TTL.
-const TTL_MAX: Period = Period::minutes(30 * 24 * 60);
+pub(super) const TTL_MAX: Period = Period::minutes(30 * 24 * 60);
 /// Longest lease of an override that a policy may allow.
 const LEASE_MAX: Period = Period::minutes(24 * 60);
 /// Longest timeout.
@@ -22,9 +22,9 @@ const COHERENCE_MAX: Period = Period::seconds(60);
 /// Shortest lease of coherence: an instance asks every third of it.
 const COHERENCE_MIN: Period = Period::seconds(1);
 /// More batches at once are nobody's.
-const CONCURRENT_MAX: u32 = 1_000;
+pub(super) const CONCURRENT_MAX: u32 = 1_000;
 /// Faster rates are nobody's; calls a second.
-const RATE_MAX: f64 = 1e9;
+pub(super) const RATE_MAX: f64 = 1e9;
 
 const MILLISECOND: Period = Period::milliseconds(1);
 

@@ -53,6 +53,15 @@ impl<S: Source> Target for CacheTarget<S> {
         Some(*self.lease.lock())
     }
 
+    fn memory_life(&self) -> Duration {
+        let policy = self.cache.policy();
+        if policy.coherence_lease.is_zero() {
+            policy.l1_ttl + policy.grace.max(policy.stale_while_revalidate)
+        } else {
+            policy.coherence_lease
+        }
+    }
+
     fn trusted_until(&self, until: Instant) {
         self.cache.set_trusted_until(until);
     }

@@ -57,8 +57,8 @@ pub(super) enum End {
 struct Session<'a> {
     shared: &'a Arc<Shared>,
     outgoing: mpsc::Sender<WatchRequest>,
-    /// Pings that wait for their answer: number and when they were sent.
-    pings: VecDeque<(u64, Instant)>,
+    /// Pings that wait for their answer: number, when they were sent, and the lease that was asked for.
+    pings: VecDeque<(u64, Instant, Duration)>,
     number: u64,
     next_ping: Instant,
     /// They end with the connection that asked for them.
@@ -106,6 +106,7 @@ fn hello(shared: &Shared) -> Hello {
         sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
         running: state.revisions().collect(),
         invalidation: state.invalidation,
+        lease: prost_types::Duration::try_from(state.memory_life()).ok(),
     }
 }
 
@@ -156,15 +157,20 @@ impl Session<'_> {
             return Ok(());
         }
         if refused.is_empty() {
-            stats.acknowledged.add(1);
-            return self.say(Say::Ack(Ack { nonce: nonce.to_owned(), ..Ack::default() }));
+            return self.yes(nonce, 0);
         }
         for Refusal { policy_id, why } in refused {
             stats.refused.add(1);
             tracing::warn!(policy.id = policy_id, %why, "a policy is refused; what ran before goes on");
-            self.say(Say::Ack(Ack { nonce: nonce.to_owned(), error: why, policy_id }))?;
+            self.say(Say::Ack(Ack { nonce: nonce.to_owned(), error: why, policy_id, caches: 0 }))?;
         }
         Ok(())
+    }
+
+    fn yes(&self, nonce: &str, caches: usize) -> Result<(), End> {
+        self.shared.stats.acknowledged.add(1);
+        let caches = u32::try_from(caches).unwrap_or(u32::MAX);
+        self.say(Say::Ack(Ack { nonce: nonce.to_owned(), caches, ..Ack::default() }))
     }
 
     async fn hear(&mut self, WatchResponse { nonce, message }: WatchResponse) -> Result<(), End> {
@@ -217,7 +223,7 @@ impl Session<'_> {
             }
             state.caches_of(&invalidation.key_space)
         };
-        for cache in caches {
+        for cache in &caches {
             let done = timeout(INVALIDATE_MAX, cache.invalidate(&invalidation)).await;
             let done = done.unwrap_or_else(|_elapsed| Err(format!("not done within {INVALIDATE_MAX:?}")));
             if let Err(why) = done {
@@ -228,7 +234,7 @@ impl Session<'_> {
         }
         self.shared.state.lock().invalidation = invalidation.sequence;
         self.shared.stats.invalidations.add(1);
-        self.ack(nonce, Vec::new())
+        self.yes(nonce, caches.len())
     }
 
     /// Memory is dropped, and the server is asked for everything anew.
@@ -271,15 +277,17 @@ impl Session<'_> {
             return Err(End::Silent);
         }
         self.number += 1;
-        self.pings.push_back((self.number, now));
+        let life = self.shared.state.lock().memory_life();
+        self.pings.push_back((self.number, now, life));
         self.next_ping = now + period;
-        self.say(Say::Ping(Ping { number: self.number }))
+        let lease = prost_types::Duration::try_from(life).ok();
+        self.say(Say::Ping(Ping { number: self.number, lease }))
     }
 
     fn pong(&mut self, pong: Pong) -> Result<(), End> {
-        let known = self.pings.iter().find(|(number, _)| *number == pong.number).copied();
-        let Some((number, sent)) = known else { return Ok(()) };
-        self.pings.retain(|(other, _)| *other > number);
+        let known = self.pings.iter().find(|(number, ..)| *number == pong.number).copied();
+        let Some((number, sent, asked)) = known else { return Ok(()) };
+        self.pings.retain(|(other, ..)| *other > number);
         let state = self.shared.state.lock();
         if pong.invalidation > state.invalidation {
             drop(state);
@@ -287,7 +295,8 @@ impl Session<'_> {
         }
         for cache in state.caches() {
             if let Some(lease) = cache.coherence_lease().filter(|lease| !lease.is_zero()) {
-                cache.trusted_until(sent + lease);
+                // The server counts with what it was told, should the lease have grown since.
+                cache.trusted_until(sent + lease.min(asked));
             }
         }
         Ok(())

@@ -264,6 +264,11 @@ impl State {
         self.slots.iter().map(|slot| &slot.target).filter(|target| target.kind() == Kind::Cache && !target.is_gone())
     }
 
+    /// For how long after the server was heard an entry in memory may be read at most.
+    pub(super) fn memory_life(&self) -> Duration {
+        self.caches().map(|cache| cache.memory_life()).max().unwrap_or_default()
+    }
+
     /// The caches whose name `pattern` means.
     pub(super) fn caches_of(&self, pattern: &str) -> Vec<Arc<dyn Target>> {
         self.caches().filter(|target| matches(pattern, target.name())).cloned().collect()

@@ -91,6 +91,11 @@ pub trait Target: Send + Sync + 'static {
         None
     }
 
+    /// For how long after the server was heard its memory may be read, with leave or without.
+    fn memory_life(&self) -> Duration {
+        self.coherence_lease().unwrap_or_default()
+    }
+
     /// Its memory may be read until then.
     fn trusted_until(&self, _until: Instant) {}
 

@@ -1,0 +1,70 @@
+//! `FleetService`: which instance runs what, and keys that are loaded before they are asked for.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::convert::timestamp;
+use super::policies::status;
+use crate::policy::{FleetInstance, InstancePolicy, Policies};
+use crate::proto;
+use crate::proto::fleet_service_server::FleetService;
+
+/// The service.
+pub(super) struct Fleet(pub(super) Arc<Policies>);
+
+fn instance(of: FleetInstance) -> proto::Instance {
+    let policy = |of: InstancePolicy| proto::InstancePolicy {
+        policy_id: of.policy_id,
+        assigned: of.assigned,
+        running: of.running.revision,
+        error: of.running.error,
+        canary: of.running.canary,
+        override_id: of.running.override_id,
+    };
+    proto::Instance {
+        service: of.row.service,
+        instance: of.row.instance,
+        version: of.row.version,
+        labels: of.labels.into_iter().collect(),
+        sdk: of.row.sdk,
+        connected: of.row.connected,
+        first_seen_at: Some(timestamp(of.row.first_seen_at)),
+        last_seen_at: Some(timestamp(of.row.last_seen_at)),
+        policies: of.policies.into_iter().map(policy).collect(),
+        invalidation: of.row.invalidation,
+    }
+}
+
+#[tonic::async_trait]
+impl FleetService for Fleet {
+    async fn list_instances(
+        &self,
+        request: Request<proto::ListInstancesRequest>,
+    ) -> Result<Response<proto::ListInstancesResponse>, Status> {
+        let request = request.into_inner();
+        let fleet = self.0.fleet(&request.service, request.behind).await.map_err(|error| status(&error))?;
+        let instances = fleet.into_iter().map(instance).collect();
+        Ok(Response::new(proto::ListInstancesResponse { instances }))
+    }
+
+    async fn warm(&self, request: Request<proto::WarmRequest>) -> Result<Response<proto::WarmResponse>, Status> {
+        let request = request.into_inner();
+        let asked = self.0.warm(&request.service, &request.key_space, &request.keys).await;
+        let (id, instances) = asked.map_err(|error| status(&error))?;
+        Ok(Response::new(proto::WarmResponse { id, instances: instances as u64 }))
+    }
+
+    async fn get_warming(&self, request: Request<proto::GetWarmingRequest>) -> Result<Response<proto::Warming>, Status> {
+        let id = request.into_inner().id;
+        let warmed = self.0.warming(&id).await.map_err(|error| status(&error))?;
+        let told = |of: crate::policy::WarmedInstance| proto::WarmedInstance {
+            service: of.service,
+            instance: of.instance,
+            done: of.loaded.is_some(),
+            loaded: of.loaded.unwrap_or_default().unsigned_abs(),
+            failed: of.failed.unsigned_abs(),
+        };
+        Ok(Response::new(proto::Warming { id, instances: warmed.into_iter().map(told).collect() }))
+    }
+}

@@ -1,0 +1,93 @@
+//! What an invalidation means, and what a warming loads.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{Mistakes, Violation};
+
+/// Most keys, tags and prefixes of one invalidation together.
+const TARGETS_MAX: usize = 1_000;
+/// Longest of them, in bytes.
+const TARGET_BYTES_MAX: usize = 1 << 10;
+/// Most keys of one warming.
+const WARM_KEYS_MAX: usize = 10_000;
+/// Longest name of a service or a key space, in bytes.
+const WORD_BYTES_MAX: usize = 200;
+
+/// Which entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InvalidationTargets {
+    /// By key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// By tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// By how their keys begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
+    /// The whole key space.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl InvalidationTargets {
+    /// Checks them, and for whom they are.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn check(&self, service: &str, key_space: &str) -> Result<(), Vec<Violation>> {
+        let mut mistakes = Mistakes::default();
+        mistakes.at_most("service", service.len(), WORD_BYTES_MAX, "bytes");
+        mistakes.at_most("keySpace", key_space.len(), WORD_BYTES_MAX, "bytes");
+        let lists = [("keys", &self.keys), ("tags", &self.tags), ("prefixes", &self.prefixes)];
+        let count: usize = lists.iter().map(|(_, list)| list.len()).sum();
+        mistakes.unless(count > 0 || self.all, "keys", || "keys, tags, prefixes or all must be given".to_owned());
+        mistakes.at_most("keys", count, TARGETS_MAX, "keys, tags and prefixes");
+        for (field, list) in lists {
+            check_texts(&mut mistakes, field, list);
+        }
+        mistakes.done()
+    }
+}
+
+/// Checks what is to be warmed.
+///
+/// # Errors
+/// Every mistake at once.
+pub fn check_warming(key_space: &str, keys: &[String]) -> Result<(), Vec<Violation>> {
+    let mut mistakes = Mistakes::default();
+    mistakes.within("keySpace", Some(key_space.len()), (1, WORD_BYTES_MAX));
+    mistakes.within("keys", Some(keys.len()), (1, WARM_KEYS_MAX));
+    check_texts(&mut mistakes, "keys", keys);
+    mistakes.done()
+}
+
+fn check_texts(mistakes: &mut Mistakes, field: &str, texts: &[String]) {
+    let wrong = texts.iter().position(|text| text.is_empty() || text.len() > TARGET_BYTES_MAX);
+    if let Some(at) = wrong {
+        mistakes.unless(false, &format!("{field}[{at}]"), || format!("must have 1 to {TARGET_BYTES_MAX} bytes"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let told = |targets: InvalidationTargets| {
+            let violations = targets.check("shop", "prices").expect_err("wrong");
+            violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+        };
+        assert_eq!(told(InvalidationTargets::default()), ["keys"]);
+        let tags = vec!["a".to_owned(), String::new()];
+        assert_eq!(told(InvalidationTargets { tags, ..InvalidationTargets::default() }), ["tags[1]"]);
+        let keys = vec!["a".to_owned(); TARGETS_MAX + 1];
+        assert_eq!(told(InvalidationTargets { keys, ..InvalidationTargets::default() }), ["keys"]);
+        let sound = InvalidationTargets { all: true, ..InvalidationTargets::default() };
+        assert_eq!(sound.check("", ""), Ok(()));
+        assert!(check_warming("", &[]).is_err_and(|violations| violations.len() == 2));
+    }
+}

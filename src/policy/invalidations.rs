@@ -1,0 +1,195 @@
+//! Invalidations that can be proven, and keys that are loaded before they are asked for.
+//!
+//! An instance reads its memory only while its lease of coherence runs, and the lease is renewed only by a server that has
+//! looked, after it was asked, which invalidations there are. So an entry that an invalidation has ended is read by nobody
+//! once every instance has acknowledged it or its lease from before has run out; see `storage::invalidations`.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::house::own;
+use super::{Policies, PolicyError};
+use crate::model::{InvalidationTargets, check_warming, glob};
+use crate::storage::{Change, InvalidationRow, NewInvalidation};
+
+/// How often what has not reached everybody is looked at.
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
+/// How often, while all has, whether another replica has started something.
+const REST: Duration = Duration::from_secs(5);
+/// Most invalidations in a list.
+const LIST_MAX: u32 = 1_000;
+/// Invalidations in a list, when nobody says.
+const LIST: u32 = 100;
+
+/// An invalidation, and how far it has come.
+#[derive(Clone, Debug)]
+pub struct Invalidation {
+    /// As it is kept.
+    pub row: InvalidationRow,
+    /// Which entries.
+    pub targets: InvalidationTargets,
+    /// Instances that have acknowledged it; only known when one is asked for.
+    pub acknowledged: u64,
+    /// The first hundred instances that it waits for, as `service/instance`.
+    pub waiting: Vec<String>,
+}
+
+impl Invalidation {
+    fn of(row: InvalidationRow) -> Option<Self> {
+        let targets = own("targets of an invalidation", &row.targets)?;
+        Some(Self { row, targets, acknowledged: 0, waiting: Vec::new() })
+    }
+
+    /// How long it took until nobody read an entry from before any more.
+    #[must_use]
+    pub fn converged_after(&self) -> Option<Duration> {
+        (self.row.converged_at? - self.row.created_at).to_std().ok()
+    }
+}
+
+/// What came of a warming on one instance.
+#[derive(Clone, Debug)]
+pub struct WarmedInstance {
+    /// `service.name`.
+    pub service: String,
+    /// `service.instance.id`.
+    pub instance: String,
+    /// Keys that it loaded; nothing until it has reported.
+    pub loaded: Option<i64>,
+    /// Keys that it could not load.
+    pub failed: i64,
+}
+
+fn named(sequence: i64) -> String {
+    format!("invalidation {sequence}")
+}
+
+impl Policies {
+    /// Makes entries invalid, everywhere, in order.
+    ///
+    /// # Errors
+    /// When it is not sound, or the database is away.
+    pub async fn invalidate(
+        &self,
+        (service, key_space): (String, String),
+        targets: &InvalidationTargets,
+        change: Change,
+    ) -> Result<Invalidation, PolicyError> {
+        targets.check(&service, &key_space)?;
+        let Change { author, reason } = change;
+        let new = NewInvalidation { service, key_space, targets: json!(targets), author, reason };
+        let row = self.storage.invalidation_put(&new).await?;
+        self.written.notify_one();
+        self.settling.notify_one();
+        let sequence = row.sequence;
+        Invalidation::of(row).ok_or_else(|| PolicyError::Absent(named(sequence)))
+    }
+
+    /// One invalidation, and whom it waits for.
+    ///
+    /// # Errors
+    /// When it is known no more, or the database is away.
+    pub async fn invalidation(&self, sequence: i64) -> Result<Invalidation, PolicyError> {
+        self.settle_once().await?;
+        let row = self.storage.invalidation_find(sequence).await?;
+        let mut found = row.and_then(Invalidation::of).ok_or_else(|| PolicyError::Absent(named(sequence)))?;
+        let (acknowledged, waiting) = self.storage.invalidation_reach(sequence).await?;
+        (found.acknowledged, found.waiting) = (acknowledged.unsigned_abs(), waiting);
+        if found.row.converged_at.is_none() && !found.row.applied {
+            found.waiting.push("the first instance that has such a cache".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// The newest invalidations, the newest first.
+    ///
+    /// # Errors
+    /// When more are asked for than there may be, or the database is away.
+    pub async fn invalidations(&self, limit: u32) -> Result<Vec<Invalidation>, PolicyError> {
+        let limit = if limit == 0 { LIST } else { limit };
+        if limit > LIST_MAX {
+            return Err(PolicyError::invalid("limit", format!("{limit} > limit of {LIST_MAX}")));
+        }
+        self.settle_once().await?;
+        let newest = self.storage.invalidations_after(i64::MIN, i64::from(limit)).await?;
+        Ok(newest.into_iter().rev().filter_map(Invalidation::of).collect())
+    }
+
+    /// Writes down what has reached everybody. How many have not.
+    async fn settle_once(&self) -> Result<i64, PolicyError> {
+        let (reached, open) = self.storage.invalidations_settle().await?;
+        for reached in reached {
+            self.metrics.convergence.observe(reached.seconds);
+        }
+        self.metrics.converging.set(open);
+        Ok(open)
+    }
+
+    /// Writes down what has reached everybody, until cancelled.
+    pub(super) async fn settle(&self, cancel: &CancellationToken) {
+        let mut open = 1;
+        loop {
+            let wait = if open > 0 { SETTLE_EVERY } else { REST };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.settling.notified() => {}
+                () = cancel.cancelled() => return,
+            }
+            match self.settle_once().await {
+                Ok(left) => open = left,
+                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "convergence is not looked at now"),
+            }
+        }
+    }
+
+    /// Has one instance of each service load keys before they are asked for. Returns the id, and how many were asked.
+    ///
+    /// # Errors
+    /// When it is not sound, or nobody is there to do it.
+    pub async fn warm(&self, service: &str, key_space: &str, keys: &[String]) -> Result<(String, usize), PolicyError> {
+        check_warming(key_space, keys)?;
+        let mut instances: Vec<(String, String)> = Vec::new();
+        for row in self.storage.instance_list("").await? {
+            let is_first = instances.last().is_none_or(|(known, _)| *known != row.service);
+            if row.connected && is_first && glob(service, &row.service) {
+                instances.push((row.service, row.instance));
+            }
+        }
+        if instances.is_empty() {
+            return Err(PolicyError::Absent(format!("instance of {service:?} that watches policies")));
+        }
+        let id = format!("{:016x}", rand::random::<u64>());
+        self.storage.warming_put((&id, key_space, &json!(keys)), &instances).await?;
+        self.written.notify_one();
+        Ok((id, instances.len()))
+    }
+
+    /// What came of a warming.
+    ///
+    /// # Errors
+    /// When there is none, or the database is away.
+    pub async fn warming(&self, id: &str) -> Result<Vec<WarmedInstance>, PolicyError> {
+        let rows = self.storage.warming_find(id).await?;
+        if rows.is_empty() {
+            return Err(PolicyError::Absent(format!("warming {id:?}")));
+        }
+        let warmed = |row: crate::storage::WarmingRow| WarmedInstance {
+            service: row.service,
+            instance: row.instance,
+            loaded: row.loaded,
+            failed: row.failed.unwrap_or_default(),
+        };
+        Ok(rows.into_iter().map(warmed).collect())
+    }
+
+    /// An instance reports what it has loaded.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn has_warmed(&self, id: i64, loaded: u64, failed: u64) -> Result<(), PolicyError> {
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Ok(self.storage.warming_end(id, (count(loaded), count(failed))).await?)
+    }
+}

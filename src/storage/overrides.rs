@@ -1,0 +1,166 @@
+//! Temporary changes of policies, each under a lease.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Jsonb, Nullable, Text};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use serde_json::Value;
+
+use super::policies::{Change, changed_in_txn};
+use super::rules::WriteError;
+use super::schema::{policies, policy_override_ends, policy_overrides};
+use super::{Storage, StorageError};
+
+/// An override that is put or renewed.
+#[derive(Clone, Debug)]
+pub struct NewOverride {
+    /// Names it as long as it lasts.
+    pub id: String,
+    /// Which policy it changes.
+    pub policy_id: String,
+    /// `model::Adjustment` as JSON.
+    pub adjustment: Value,
+    /// From now on.
+    pub lease_ms: i64,
+    /// The rule that holds it, when one does.
+    pub rule_id: Option<String>,
+    /// Who, and why.
+    pub change: Change,
+}
+
+/// An override.
+#[derive(Clone, Debug, Queryable, Selectable, QueryableByName)]
+#[diesel(table_name = policy_overrides)]
+pub struct OverrideRow {
+    /// Names it as long as it lasts.
+    pub id: String,
+    /// Which policy it changes.
+    pub policy_id: String,
+    /// `model::Adjustment` as JSON.
+    pub adjustment: Value,
+    /// As it was given last.
+    pub lease_ms: i64,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// The rule that holds it, when one does.
+    pub rule_id: Option<String>,
+    /// Since when it counts.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// An override that was.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = policy_override_ends)]
+pub struct OverrideEndRow {
+    /// Named it.
+    pub override_id: String,
+    /// Which policy it changed.
+    pub policy_id: String,
+    /// `model::Adjustment` as JSON.
+    pub adjustment: Value,
+    /// The rule that held it, when one did.
+    pub rule_id: Option<String>,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// Since when it counted.
+    pub created_at: DateTime<Utc>,
+    /// Until when.
+    pub ended_at: DateTime<Utc>,
+    /// Who ended it.
+    pub end_author: String,
+    /// Why.
+    pub end_reason: String,
+}
+
+const PUT: &str = "INSERT INTO policy_overrides AS o (id, policy_id, adjustment, lease_ms, author, reason, rule_id, expires_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $4 / 1000.0)) \
+     ON CONFLICT (id) DO UPDATE SET adjustment = excluded.adjustment, lease_ms = excluded.lease_ms, \
+       author = excluded.author, reason = excluded.reason, expires_at = excluded.expires_at \
+     WHERE o.policy_id = excluded.policy_id RETURNING *";
+
+/// Moves what has ended to the audit: by a call, or, where `$1` is nothing, by its lease.
+const END: &str = "WITH ended AS (DELETE FROM policy_overrides \
+       WHERE CASE WHEN $1::text IS NULL THEN expires_at <= now() ELSE id = $1 END RETURNING *) \
+     INSERT INTO policy_override_ends \
+       (override_id, policy_id, adjustment, rule_id, author, reason, created_at, ended_at, end_author, end_reason) \
+     SELECT id, policy_id, adjustment, rule_id, author, reason, created_at, least(now(), expires_at), $2, $3 FROM ended";
+
+impl Storage {
+    /// Puts or renews an override.
+    ///
+    /// # Errors
+    /// When there is no such policy, or the id names an override of another.
+    pub async fn override_put(&self, new: &NewOverride) -> Result<OverrideRow, WriteError> {
+        let mut conn = self.conn().await?;
+        conn.transaction(async |conn| {
+            let policy = policies::table.find(&new.policy_id).filter(policies::deleted.eq(false));
+            let there: Option<String> = policy.select(policies::id).for_share().first(conn).await.optional()?;
+            if there.is_none() {
+                return Err(WriteError::Absent);
+            }
+            changed_in_txn(conn).await?;
+            let put = diesel::sql_query(PUT)
+                .bind::<Text, _>(&new.id)
+                .bind::<Text, _>(&new.policy_id)
+                .bind::<Jsonb, _>(&new.adjustment)
+                .bind::<BigInt, _>(new.lease_ms)
+                .bind::<Text, _>(&new.change.author)
+                .bind::<Text, _>(&new.change.reason)
+                .bind::<Nullable<Text>, _>(&new.rule_id);
+            put.get_result(conn).await.optional()?.ok_or(WriteError::Exists)
+        })
+        .await
+    }
+
+    /// The overrides whose lease runs, the oldest first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn override_list(&self) -> Result<Vec<OverrideRow>, StorageError> {
+        let mut conn = self.conn().await?;
+        let running = policy_overrides::table.filter(policy_overrides::expires_at.gt(diesel::dsl::now));
+        let oldest_first = running.order((policy_overrides::created_at, policy_overrides::id));
+        Ok(oldest_first.select(OverrideRow::as_select()).load(&mut conn).await?)
+    }
+
+    /// Ends an override. False when there was none.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn override_end(&self, id: &str, change: &Change) -> Result<bool, StorageError> {
+        let mut conn = self.conn().await?;
+        conn.transaction(async |conn| {
+            changed_in_txn(conn).await?;
+            let end = diesel::sql_query(END).bind::<Nullable<Text>, _>(Some(id));
+            Ok(end.bind::<Text, _>(&change.author).bind::<Text, _>(&change.reason).execute(conn).await? > 0)
+        })
+        .await
+    }
+
+    /// Writes down that leases are over. How many were.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn overrides_expire(&self) -> Result<usize, StorageError> {
+        let mut conn = self.conn().await?;
+        let end = diesel::sql_query(END).bind::<Nullable<Text>, _>(None::<String>);
+        Ok(end.bind::<Text, _>("").bind::<Text, _>("its lease is over").execute(&mut conn).await?)
+    }
+
+    /// The last hundred overrides of a policy that have ended, the newest first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn override_ends(&self, policy: &str) -> Result<Vec<OverrideEndRow>, StorageError> {
+        let mut conn = self.conn().await?;
+        let of_policy = policy_override_ends::table.filter(policy_override_ends::policy_id.eq(policy));
+        let newest = of_policy.order(policy_override_ends::ended_at.desc()).limit(100);
+        Ok(newest.select(OverrideEndRow::as_select()).load(&mut conn).await?)
+    }
+}
