@@ -12,6 +12,7 @@ mod dispatch;
 mod error;
 mod evaluate;
 mod explain;
+mod holds;
 mod live;
 mod memory;
 mod outcome;
@@ -46,9 +47,11 @@ pub use rulebook::{RuleRevision, RuleStatus};
 pub use slo::SloStatus;
 
 use crate::model::{Period, Route, Rule, TimeMs, Width, fingerprint};
+use crate::policy::Policies;
 use crate::query::{Engine, Sample};
 use crate::storage::{Storage, StorageError};
 use evaluate::{ReadyRule, Verdict};
+use holds::Holds;
 use outcome::Charts;
 use state::Effect;
 
@@ -84,6 +87,7 @@ impl Config {
 pub struct Alerting {
     storage: Storage,
     engine: Arc<Engine>,
+    holds: Holds,
     config: Config,
     /// Names this process among the replicas.
     replica: String,
@@ -94,11 +98,16 @@ pub struct Alerting {
 }
 
 impl Alerting {
-    /// Over `storage` and `engine`; `replica` names this server in its lease, and no other ever.
+    /// Over `storage`, the engine, and the policies that rules may change; `replica` names this server in its lease, and no other ever.
     #[must_use]
-    pub fn new(storage: Storage, engine: Arc<Engine>, config: Config, replica: String) -> Self {
+    pub fn new(
+        storage: Storage,
+        (engine, policies): (Arc<Engine>, Arc<Policies>),
+        config: Config,
+        replica: String,
+    ) -> Self {
         let backtests = Semaphore::new(BACKTESTS_MAX);
-        Self { storage, engine, config, replica, backtests, metrics: AlertingMetrics::default() }
+        Self { storage, engine, holds: Holds::new(policies), config, replica, backtests, metrics: AlertingMetrics::default() }
     }
 
     /// Brings in the shipped rules; a person's edit of one stays.

@@ -22,6 +22,10 @@ const LABELS_MAX: usize = 32;
 const RECEIVERS_MAX: usize = 20;
 /// Most alerts of one rule.
 const ALERTS_MAX: u32 = 1_000;
+/// Most policies that a rule changes while it fires.
+const OVERRIDES_MAX: usize = 10;
+/// Shortest and longest lease of such a change.
+const LEASES: (Period, Period) = (Period::seconds(5), Period::minutes(24 * 60));
 /// Most steps of an escalation chain.
 const STEPS_MAX: usize = 10;
 /// Most nodes of the routing tree.
@@ -99,6 +103,7 @@ pub(super) fn rule(stored: StoredRule) -> Result<ReadyRule, AlertingError> {
     }
     mistakes.unless(rule.group_by.len() <= LABELS_MAX, "groupBy", || format!("more than {LABELS_MAX} labels"));
     escalation(&mut mistakes, rule);
+    overrides(&mut mistakes, rule);
     match ReadyRule::new(stored.clone()) {
         Ok(ready) => {
             levels(&mut mistakes, &ready);
@@ -108,6 +113,17 @@ pub(super) fn rule(stored: StoredRule) -> Result<ReadyRule, AlertingError> {
             mistakes.unless(false, "condition", || error.to_string());
             mistakes.done()?;
             Err(error.into())
+        }
+    }
+}
+
+fn overrides(mistakes: &mut Mistakes, rule: &Rule) {
+    mistakes.at_most("overrides", rule.overrides.len(), OVERRIDES_MAX, "overrides");
+    for (n, over) in rule.overrides.iter().enumerate() {
+        mistakes.id(&format!("overrides[{n}].policyId"), &over.policy_id);
+        mistakes.within(&format!("overrides[{n}].lease"), Some(over.lease), LEASES);
+        for violation in over.adjustment.check().err().into_iter().flatten() {
+            mistakes.unless(false, &format!("overrides[{n}].{}", violation.field), || violation.what);
         }
     }
 }

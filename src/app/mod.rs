@@ -198,11 +198,13 @@ impl App {
         sample_gauges(&telemetry, &engine, (&streams, &ingest, &traces));
         let private = PrivateServers { redis, postgres };
         let facts = facts_of(&config, &listeners, &private)?;
-        let alerting = Arc::new(alerting_of(&config, &streams, &engine, (dashboard_url, replica.clone())));
+        let policies = Policies::new(streams.storage().clone(), replica.clone(), Arc::clone(&engine) as _);
+        let policies = Arc::new(policies);
+        telemetry.register(|registry| policies.metrics.register(registry));
+        let reads = (Arc::clone(&engine), Arc::clone(&policies));
+        let alerting = Arc::new(alerting_of(&config, &streams, reads, (dashboard_url, replica)));
         telemetry.register(|registry| alerting.metrics.register(registry));
         alerting.seed().await.context("the shipped rules cannot be written")?;
-        let policies = Arc::new(Policies::new(streams.storage().clone(), replica, Arc::clone(&engine) as _));
-        telemetry.register(|registry| policies.metrics.register(registry));
         let gateway = Gateway::new(Shown {
             streams: Arc::clone(&streams),
             ingest: Arc::clone(&ingest),
@@ -360,14 +362,14 @@ fn sample_gauges(
 fn alerting_of(
     config: &Config,
     streams: &Arc<Streams>,
-    engine: &Arc<Engine>,
+    reads: (Arc<Engine>, Arc<Policies>),
     (dashboard_url, replica): (String, String),
 ) -> Alerting {
     let settings = alerting::Config {
         retention_days: i32::try_from(config.retention_alerts.num_days()).unwrap_or(i32::MAX).max(1),
         ..alerting::Config::new(config.window, dashboard_url)
     };
-    Alerting::new(streams.storage().clone(), Arc::clone(engine), settings, replica)
+    Alerting::new(streams.storage().clone(), reads, settings, replica)
 }
 
 fn spawn_alerting(

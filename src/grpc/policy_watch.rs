@@ -297,7 +297,7 @@ impl Stream {
             Some(Said::Ack(ack)) if ack.nonce == self.sent.to_string() => self.answered(ack).await,
             Some(Said::Ping(ping)) => {
                 let Ok(lease) = lease_of("ping.lease", ping.lease) else { return false };
-                if self.told.grow_lease(lease) {
+                if self.told.asks_lease(lease, Instant::now()) {
                     // Before it is answered by a look, so that whoever counts leases knows of it.
                     self.policies.instance_is(self.row(true, false)).await;
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::convert::{bad_field, duration, period, read_severity, severity, status, time, timestamp};
+use super::overrides::{adjustment, read_adjustment};
 use crate::alerting::{Alerting, Backtest, BacktestSummary, RuleRevision, RuleStatus};
 use crate::model;
 use crate::proto;
@@ -187,6 +188,7 @@ fn write_rule(rule: &model::Rule) -> proto::Rule {
         group_by: rule.group_by.clone(),
         escalation: rule.escalation.iter().map(step).collect(),
         limit: Some(rule.limit),
+        overrides: rule.overrides.iter().map(held).collect(),
         ..proto::Rule::default()
     }
 }
@@ -204,6 +206,17 @@ fn read_threshold(level: proto::SeverityThreshold) -> Result<model::SeverityThre
 fn read_step(step: proto::EscalationStep) -> Result<model::EscalationStep, Status> {
     let after = period("rule.escalation.after", step.after)?.unwrap_or_default();
     Ok(model::EscalationStep { after, notification_channels: step.notification_channels })
+}
+
+fn held(over: &model::HeldOverride) -> proto::HeldOverride {
+    let (policy_id, adjustment) = (over.policy_id.clone(), Some(adjustment(&over.adjustment)));
+    proto::HeldOverride { policy_id, adjustment, lease: Some(duration(over.lease)) }
+}
+
+fn read_held(over: proto::HeldOverride) -> Result<model::HeldOverride, Status> {
+    let lease = period("rule.overrides.lease", over.lease)?.unwrap_or(model::HeldOverride::LEASE);
+    let adjustment = read_adjustment("rule.overrides.adjustment", over.adjustment)?;
+    Ok(model::HeldOverride { policy_id: over.policy_id, adjustment, lease })
 }
 
 fn read_rule(rule: proto::Rule) -> Result<model::Rule, Status> {
@@ -240,6 +253,7 @@ fn read_rule(rule: proto::Rule) -> Result<model::Rule, Status> {
         group_by: rule.group_by,
         escalation: rule.escalation.into_iter().map(read_step).collect::<Result<_, _>>()?,
         limit: rule.limit.unwrap_or(100),
+        overrides: rule.overrides.into_iter().map(read_held).collect::<Result<_, _>>()?,
     })
 }
 

@@ -39,7 +39,7 @@ pub use policy::{
     RolloutState, RolloutStep, StoredPolicy, changes, check_lease, check_warming, glob, share,
 };
 pub use routing::{GroupPolicy, Inhibition, Route};
-pub use rule::{EscalationStep, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};
+pub use rule::{EscalationStep, HeldOverride, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};
 pub use semconv::{Alias, alias_of, label_aliases};
 pub use series::{Exemplar, SeriesId, SeriesWindows};
 pub use silence::{Day, MaintenanceWindow, Recurring, Schedule, Silence, WallTime};

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Period, Severity};
+use super::{Adjustment, Period, Severity};
 
 /// A rule as it is written; JSON, the `rules` table and files have the same fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -72,6 +72,9 @@ pub struct Rule {
     /// Most alerts at once.
     #[serde(default = "hundred")]
     pub limit: u32,
+    /// What it does to policies while one of its alerts fires.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<HeldOverride>,
 }
 
 const fn warning() -> Severity {
@@ -120,6 +123,28 @@ impl Rule {
             .filter(|channels| !channels.is_empty())
             .unwrap_or(&self.notification_channels)
     }
+}
+
+/// A temporary change of a policy, held by a rule while one of its alerts fires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeldOverride {
+    /// Which policy.
+    pub policy_id: String,
+    /// How it is changed, within its bounds.
+    pub adjustment: Adjustment,
+    /// How long it lasts when nobody renews it: no server is there, or the rule is no more. 1 min by default.
+    #[serde(default = "a_minute")]
+    pub lease: Period,
+}
+
+const fn a_minute() -> Period {
+    HeldOverride::LEASE
+}
+
+impl HeldOverride {
+    /// How long it lasts unless it is renewed, by default.
+    pub const LEASE: Period = Period::minutes(1);
 }
 
 /// A severity with its own threshold.

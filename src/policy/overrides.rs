@@ -54,7 +54,7 @@ impl Policies {
         let policy = self.one(&wanted.policy_id).await?.policy;
         wanted.adjustment.check()?;
         check_lease(&policy, wanted.lease)?;
-        if !wanted.id.is_empty() {
+        if !wanted.id.is_empty() && wanted.rule_id.is_none() {
             let mut mistakes = Mistakes::default();
             mistakes.id("id", &wanted.id);
             mistakes.done()?;

@@ -101,6 +101,8 @@ pub struct Told {
     looked: i64,
     acknowledged: i64,
     warmed: i64,
+    /// Since when it has only asked for shorter leases than the one that counts, and the longest of them.
+    shorter: Option<(Duration, Instant)>,
 }
 
 impl Told {
@@ -112,7 +114,8 @@ impl Told {
         let runs = |revision: &i64| Running { revision: *revision, ..Running::default() };
         let running = who.running.iter().map(|(id, revision)| (id.clone(), runs(revision))).collect();
         let acknowledged = who.invalidation;
-        Self { who, given, running, before: BTreeMap::new(), sent: 0, looked: 0, acknowledged, warmed: 0 }
+        let before = BTreeMap::new();
+        Self { who, given, running, before, sent: 0, looked: 0, acknowledged, warmed: 0, shorter: None }
     }
 
     /// Who it is.
@@ -121,11 +124,21 @@ impl Told {
         &self.who
     }
 
-    /// Its lease, when it has grown to that.
-    pub fn grow_lease(&mut self, lease: Duration) -> bool {
-        let grows = lease > self.who.lease;
-        self.who.lease = self.who.lease.max(lease);
-        grows
+    /// It asks for a lease. True when the one that counts is another now: a longer one at once, a shorter one when the last
+    /// of the longer ones has run out.
+    pub fn asks_lease(&mut self, lease: Duration, now: Instant) -> bool {
+        if lease >= self.who.lease {
+            self.shorter = None;
+            return std::mem::replace(&mut self.who.lease, lease) < lease;
+        }
+        let (longest, since) = self.shorter.get_or_insert((lease, now));
+        *longest = lease.max(*longest);
+        if now.duration_since(*since) <= self.who.lease {
+            return false;
+        }
+        self.who.lease = *longest;
+        self.shorter = None;
+        true
     }
 
     /// From which invalidation on it is told of them, and whether its memory must go.

@@ -24,6 +24,7 @@ mod memory;
 mod notify;
 mod own_telemetry;
 mod policies;
+mod policy_fleet;
 mod policy_watch;
 mod promql;
 mod redis;

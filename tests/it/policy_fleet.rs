@@ -1,0 +1,381 @@
+//! The fleet under way: who runs what, invalidations that are proven, overrides and their leases, rollouts and their guards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fastbreak::proto;
+use fastbreak::proto::fleet_service_client::FleetServiceClient;
+use fastbreak::proto::invalidation_service_client::InvalidationServiceClient;
+use fastbreak::proto::override_service_client::OverrideServiceClient;
+use fastbreak::proto::rollout_service_client::RolloutServiceClient;
+use fastbreak_client::cache::{Cache, CachePolicy, Failure, Source};
+use fastbreak_client::policy::{Identity, Policies};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::alerting_doors::channel;
+use crate::policy_watch::{Instance, client, create, policy, update};
+use crate::support::proxy::Line;
+use crate::support::server::{Options, Server};
+use crate::support::{Database, eventually, export, within};
+
+/// A source whose every value is the number of the last write.
+#[derive(Clone, Default)]
+struct Versions(Arc<AtomicU64>);
+
+impl Source for Versions {
+    type Key = u64;
+    type Value = u64;
+
+    async fn load(&self, _id: &u64) -> Result<Option<u64>, Failure> {
+        Ok(Some(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// An instance with the SDK and one cache.
+struct Shop {
+    sdk: Policies,
+    cache: Cache<Versions>,
+}
+
+impl Shop {
+    async fn start(channel: Channel, instance: &str, source: &Versions) -> Self {
+        let in_code = CachePolicy { coherence_lease: Duration::from_secs(3), ..CachePolicy::default() };
+        let cache = Cache::builder("products", source.clone()).policy(in_code).build().await.unwrap();
+        let who = Identity { service: "shop".to_owned(), instance: instance.to_owned(), ..Identity::default() };
+        let sdk = Policies::start(who, channel);
+        sdk.cache("products", &cache);
+        Self { sdk, cache }
+    }
+
+    fn ttl(&self) -> Duration {
+        self.cache.policy().l1_ttl
+    }
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn cache_of(policy: &mut proto::Policy) -> &mut proto::CachePolicy {
+    match &mut policy.kind {
+        Some(proto::policy::Kind::Cache(cache)) => cache,
+        other => panic!("not of a cache: {other:?}"),
+    }
+}
+
+async fn fleet(server: &Server, behind: bool) -> Vec<proto::Instance> {
+    let mut fleet = FleetServiceClient::new(channel(server).await);
+    let asked = proto::ListInstancesRequest { service: "shop".to_owned(), behind };
+    fleet.list_instances(asked).await.unwrap().into_inner().instances
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fleet_shows_who_runs_what_who_refused_it_and_who_is_gone() {
+    let database = Database::create().await;
+    let (here, there) = (Options::on(&database).start(), Options::on(&database).start());
+    let mut policies = client(&here).await;
+    policies.create_policy(create(policy("shop", 60))).await.unwrap();
+    let source = Versions::default();
+    let good = Shop::start(channel(&there).await, "shop-2", &source).await;
+    let mut picky = Instance::of(&here, "shop", &[]).await;
+    assert_eq!(picky.snapshot().await.policies.len(), 1);
+    eventually("both run it", async || {
+        let fleet = fleet(&here, false).await;
+        fleet.len() == 2 && fleet.iter().all(|one| one.connected && one.policies.len() == 1 && one.policies[0].running == 1)
+    })
+    .await;
+    policies.update_policy(update(policy("shop", 120), 1)).await.unwrap();
+    picky.delta("not to my taste").await;
+    eventually("one is behind", async || {
+        let behind = fleet(&there, true).await;
+        let [one] = behind.as_slice() else { return false };
+        let policy = &one.policies[0];
+        (one.instance.as_str(), policy.assigned, policy.running) == ("shop-1", 2, 1) && policy.error == "not to my taste"
+    })
+    .await;
+    assert_eq!(good.ttl(), Duration::from_secs(120));
+    drop(picky);
+    eventually("it is gone", async || fleet(&here, false).await.iter().any(|one| one.instance == "shop-1" && !one.connected))
+        .await;
+    there.kill();
+    within(Duration::from_secs(30), "a server that is not heard connects nobody", async || {
+        fleet(&here, false).await.iter().all(|one| !one.connected)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reads_what_an_invalidation_has_ended_once_it_is_said_to_have_converged() {
+    let database = Database::create().await;
+    let (here, there) = (Options::on(&database).start(), Options::on(&database).start());
+    let mut short = policy("shop", 3_600);
+    cache_of(&mut short).coherence_lease = seconds(3);
+    client(&here).await.create_policy(create(short)).await.unwrap();
+    let (source, line) = (Versions::default(), Line::to(&there.grpc).await);
+    let far = tonic::transport::Endpoint::from_shared(line.url.clone()).unwrap().connect_lazy();
+    let near = Shop::start(channel(&here).await, "shop-1", &source).await;
+    let cut = Shop::start(far, "shop-2", &source).await;
+    for shop in [&near, &cut] {
+        eventually("the policy is obeyed", async || shop.ttl() == Duration::from_secs(3_600)).await;
+        eventually("memory is trusted", async || {
+            shop.cache.get_or_load(&7).await.unwrap();
+            let before = shop.cache.stats().l1_hits;
+            shop.cache.get_or_load(&7).await.unwrap();
+            shop.cache.stats().l1_hits > before
+        })
+        .await;
+    }
+    // Whoever reads the old value although convergence was said before it began to read.
+    let (converged, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let readers: Vec<_> = [near.cache.clone(), cut.cache.clone()]
+        .into_iter()
+        .map(|cache| {
+            let (converged, stale) = (Arc::clone(&converged), Arc::clone(&stale));
+            tokio::spawn(async move {
+                loop {
+                    let said = converged.load(Ordering::SeqCst);
+                    let read = cache.get_or_load(&7).await.unwrap();
+                    stale.fetch_add(u64::from(said && read == Some(0)), Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+        })
+        .collect();
+    line.is_dead(true);
+    source.0.store(1, Ordering::SeqCst);
+    let mut invalidations = InvalidationServiceClient::new(channel(&here).await);
+    let asked = proto::InvalidateRequest {
+        service: "shop".to_owned(),
+        key_space: "products".to_owned(),
+        keys: vec!["7".to_owned()],
+        author: "ada".to_owned(),
+        ..Default::default()
+    };
+    let began = Instant::now();
+    let made = invalidations.invalidate(asked).await.unwrap().into_inner();
+    assert_eq!((made.sequence, made.converged), (1, false));
+    eventually("who is there reads the new value", async || near.cache.get_or_load(&7).await.unwrap() == Some(1)).await;
+    let get = proto::GetInvalidationRequest { sequence: made.sequence };
+    eventually("it waits for the cut one alone, which may still read it", async || {
+        let waits = invalidations.get_invalidation(get).await.unwrap().into_inner();
+        assert!(!waits.converged, "after {:?}", began.elapsed());
+        waits.waiting == ["shop/shop-2"]
+    })
+    .await;
+    within(Duration::from_secs(20), "it converges without the one that is cut off", async || {
+        invalidations.get_invalidation(get).await.unwrap().into_inner().converged
+    })
+    .await;
+    converged.store(true, Ordering::SeqCst);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for _ in 0..50 {
+        assert_eq!(cut.cache.get_or_load(&7).await.unwrap(), Some(1));
+    }
+    line.is_dead(false);
+    within(Duration::from_secs(60), "the one that was cut off is back", async || {
+        fleet(&here, false).await.iter().all(|one| one.connected && one.invalidation == 1)
+    })
+    .await;
+    assert_eq!(stale.load(Ordering::SeqCst), 0, "read after it was said that nobody does");
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+
+    // With everybody there it is a matter of moments.
+    let all = proto::InvalidateRequest { service: "shop".to_owned(), all: true, ..Default::default() };
+    let next = invalidations.invalidate(all).await.unwrap().into_inner();
+    let get = proto::GetInvalidationRequest { sequence: next.sequence };
+    within(Duration::from_secs(20), "it converges", async || {
+        invalidations.get_invalidation(get).await.unwrap().into_inner().converged
+    })
+    .await;
+    let done = invalidations.get_invalidation(get).await.unwrap().into_inner();
+    assert_eq!((done.sequence, done.acknowledged), (2, 2));
+    let list = invalidations.list_invalidations(proto::ListInvalidationsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(list.invalidations.iter().map(|one| one.sequence).collect::<Vec<_>>(), [2, 1]);
+    let nothing = invalidations.invalidate(proto::InvalidateRequest::default()).await.unwrap_err();
+    assert_eq!((nothing.code(), nothing.message().starts_with("keys")), (Code::InvalidArgument, true), "{nothing}");
+    assert!(near.sdk.stop(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_of_a_service_loads_keys_before_they_are_asked_for() {
+    let server = Options::on(&Database::create().await).start();
+    client(&server).await.create_policy(create(policy("shop", 3_600))).await.unwrap();
+    let source = Versions::default();
+    let shop = Shop::start(channel(&server).await, "shop-1", &source).await;
+    eventually("it is there", async || fleet(&server, false).await.iter().any(|one| one.connected)).await;
+    let mut fleet = FleetServiceClient::new(channel(&server).await);
+    let warm = |service: &str| proto::WarmRequest {
+        service: service.to_owned(),
+        key_space: "products".to_owned(),
+        keys: (1..=20).map(|key: u64| key.to_string()).collect(),
+    };
+    assert_eq!(fleet.warm(warm("nobody")).await.unwrap_err().code(), Code::NotFound);
+    let asked = fleet.warm(warm("sh*")).await.unwrap().into_inner();
+    assert_eq!(asked.instances, 1);
+    let get = proto::GetWarmingRequest { id: asked.id };
+    eventually("it has reported", async || {
+        let warmed = fleet.get_warming(get.clone()).await.unwrap().into_inner();
+        let one = &warmed.instances[0];
+        one.done && (one.loaded, one.failed, one.instance.as_str()) == (20, 0, "shop-1")
+    })
+    .await;
+    eventually("it reads from memory", async || {
+        let before = shop.cache.stats().l1_hits;
+        shop.cache.get_or_load(&13).await.unwrap();
+        shop.cache.stats().l1_hits > before
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_counts_while_it_is_renewed_and_ends_by_itself_without_us() {
+    let server = Options::on(&Database::create().await).start();
+    client(&server).await.create_policy(create(policy("shop", 60))).await.unwrap();
+    let shop = Shop::start(channel(&server).await, "shop-1", &Versions::default()).await;
+    eventually("the policy is obeyed", async || shop.ttl() == Duration::from_secs(60)).await;
+    let mut overrides = OverrideServiceClient::new(channel(&server).await);
+    let wider = |lease: i64, factor: f64| proto::PutOverrideRequest {
+        r#override: Some(proto::Override {
+            id: "wider".to_owned(),
+            policy_id: "of-shop".to_owned(),
+            adjustment: Some(proto::Adjustment { ttl_factor: Some(factor), ..Default::default() }),
+            lease: seconds(lease),
+            author: "ada".to_owned(),
+            ..Default::default()
+        }),
+        dry_run: false,
+    };
+    let tried = overrides.put_override(proto::PutOverrideRequest { dry_run: true, ..wider(60, 3.0) }).await.unwrap();
+    let mut effective = tried.into_inner().effective.expect("shown");
+    assert_eq!(cache_of(&mut effective).l1_ttl, seconds(180));
+    for (wrong, field) in [(wider(4, 3.0), "lease"), (wider(3_601, 3.0), "lease"), (wider(60, 0.0), "adjustment.ttlFactor")] {
+        let refused = overrides.put_override(wrong).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message().starts_with(field)), (Code::InvalidArgument, true), "{refused}");
+    }
+    overrides.put_override(wider(60, 3.0)).await.unwrap();
+    let put = Instant::now();
+    eventually("it counts", async || shop.ttl() == Duration::from_secs(180)).await;
+    assert!(put.elapsed() < Duration::from_secs(5), "{:?}", put.elapsed());
+    eventually("the fleet shows it", async || {
+        fleet(&server, false).await.iter().any(|one| one.policies.iter().any(|policy| policy.override_id == "wider"))
+    })
+    .await;
+    let end = proto::DeleteOverrideRequest { id: "wider".to_owned(), author: "bob".to_owned(), reason: "enough".to_owned() };
+    overrides.delete_override(end.clone()).await.unwrap();
+    eventually("it counts no more", async || shop.ttl() == Duration::from_secs(60)).await;
+    assert_eq!(overrides.delete_override(end).await.unwrap_err().code(), Code::NotFound);
+    let asked = proto::ListEndedOverridesRequest { policy_id: "of-shop".to_owned() };
+    let were = overrides.list_ended_overrides(asked).await.unwrap().into_inner().overrides;
+    assert_eq!((were.len(), were[0].author.as_str(), were[0].end_author.as_str()), (1, "ada", "bob"));
+
+    overrides.put_override(wider(6, 2.0)).await.unwrap();
+    eventually("it counts again", async || shop.ttl() == Duration::from_secs(120)).await;
+    server.kill();
+    within(Duration::from_secs(20), "its lease ends without us", async || shop.ttl() == Duration::from_secs(60)).await;
+    assert!(!shop.sdk.status().connected);
+}
+
+/// Ten instances that read the same keys over and over, and tell how often memory had them.
+async fn load(server: &Server, shops: &[Shop], until: impl AsyncFn() -> bool) {
+    let (http, endpoint) = (crate::support::server::client(), server.otlp_http.clone());
+    let mut told: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+    while !until().await {
+        for (n, shop) in shops.iter().enumerate() {
+            for key in 0..20 {
+                shop.cache.get_or_load(&key).await.unwrap();
+            }
+            let (hits, reads) = told.entry(n).or_default();
+            (*hits, *reads) = (shop.cache.stats().l1_hits, *reads + 20);
+            let instance = format!("shop-{n}");
+            let point = |value: u64| export::point(value as f64, export::now(), &[("service.instance.id", &instance)]);
+            let metrics = vec![
+                export::counter("shop.hits", 2, vec![point(*hits)]),
+                export::counter("shop.reads", 2, vec![point(*reads)]),
+            ];
+            let request = export::request("shop", metrics);
+            export::http(&http, &endpoint, &export::bytes(&request)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_it() {
+    let database = Database::create().await;
+    let server = Options::on(&database).with("FASTBREAK_WINDOW", "1s").start();
+    client(&server).await.create_policy(create(policy("shop", 3_600))).await.unwrap();
+    let source = Versions::default();
+    let mut shops = Vec::new();
+    for n in 0..10 {
+        shops.push(Shop::start(channel(&server).await, &format!("shop-{n}"), &source).await);
+    }
+    for shop in &shops {
+        eventually("the policy is obeyed", async || shop.ttl() == Duration::from_secs(3_600)).await;
+    }
+    let mut rollouts = RolloutServiceClient::new(channel(&server).await);
+    let stage = |percent, bake| proto::RolloutStage { percent, bake: seconds(bake), ..Default::default() };
+    let start = |ttl: i64, guards: Vec<proto::RolloutGuard>, bake: i64| proto::StartRolloutRequest {
+        policy: Some(policy("shop", ttl)),
+        stages: vec![stage(10.0, bake), stage(50.0, bake), stage(100.0, bake)],
+        guards,
+        author: "ada".to_owned(),
+        ..Default::default()
+    };
+    let guard = proto::RolloutGuard {
+        name: "hit ratio".to_owned(),
+        query: "sum(increase(shop_hits_total{$group}[5s])) / sum(increase(shop_reads_total{$group}[5s]))".to_owned(),
+        min_ratio: Some(0.8),
+        hold_for: seconds(2),
+        ..Default::default()
+    };
+    let broken = proto::RolloutGuard { query: "sum(x{$group}".to_owned(), ..guard.clone() };
+    let refused = rollouts.start_rollout(start(0, vec![broken], 1)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("guards[0].query")), (Code::InvalidArgument, true), "{refused}");
+
+    let started = rollouts.start_rollout(start(0, vec![guard.clone()], 8)).await.unwrap().into_inner();
+    assert_eq!((started.from_revision, started.to_revision, started.stage), (1, 2, 0));
+    let busy = client(&server).await.update_policy(update(policy("shop", 30), 0)).await.unwrap_err();
+    assert_eq!(busy.code(), Code::FailedPrecondition, "{busy}");
+    let get = proto::GetRolloutRequest { id: started.id.clone() };
+    let most = AtomicU64::new(0);
+    let began = Instant::now();
+    load(&server, &shops, async || {
+        let with_it = shops.iter().filter(|shop| shop.ttl().is_zero()).count() as u64;
+        most.fetch_max(with_it, Ordering::SeqCst);
+        assert!(began.elapsed() < Duration::from_secs(60), "not taken back: {:?}", rollouts.clone().get_rollout(get.clone()).await);
+        let rollout = rollouts.clone().get_rollout(get.clone()).await.unwrap().into_inner();
+        rollout.state() == proto::RolloutState::RolledBack
+    })
+    .await;
+    let most = most.load(Ordering::SeqCst);
+    assert!((1..5).contains(&most), "{most} of 10 had it");
+    let back = rollouts.get_rollout(get).await.unwrap().into_inner();
+    assert_eq!((back.stage, back.reason.as_str(), back.author.as_str()), (0, "guard \"hit ratio\" is broken", "guards"));
+    assert!(back.readings[0].broken && back.readings[0].canary < back.readings[0].control, "{:?}", back.readings);
+    for shop in &shops {
+        eventually("everybody has what was before", async || shop.ttl() == Duration::from_secs(3_600)).await;
+    }
+    let stands = proto::GetPolicyRequest { id: "of-shop".to_owned(), revision: 0 };
+    assert_eq!(client(&server).await.get_policy(stands.clone()).await.unwrap().into_inner().revision, 1);
+
+    // A good one goes all the way, by itself, once the bad one is out of the guard's sight.
+    let calm = Instant::now() + Duration::from_secs(6);
+    load(&server, &shops, async || Instant::now() > calm).await;
+    let started = rollouts.start_rollout(start(1_800, vec![guard], 2)).await.unwrap().into_inner();
+    assert_eq!((started.from_revision, started.to_revision), (1, 3), "revision 2 was never taken by everybody");
+    let get = proto::GetRolloutRequest { id: started.id };
+    let began = Instant::now();
+    load(&server, &shops, async || {
+        let rollout = rollouts.clone().get_rollout(get.clone()).await.unwrap().into_inner();
+        assert!(began.elapsed() < Duration::from_secs(90), "{rollout:?}");
+        rollout.state() == proto::RolloutState::Done
+    })
+    .await;
+    for shop in &shops {
+        eventually("everybody has it", async || shop.ttl() == Duration::from_secs(1_800)).await;
+    }
+    assert_eq!(client(&server).await.get_policy(stands).await.unwrap().into_inner().revision, 3);
+}

@@ -18,7 +18,7 @@ use crate::alerting_doors::channel;
 use crate::support::server::{Options, Server};
 use crate::support::{Database, eventually};
 
-fn policy(service: &str, l1_seconds: i64) -> proto::Policy {
+pub(crate) fn policy(service: &str, l1_seconds: i64) -> proto::Policy {
     let l1_ttl = Some(prost_types::Duration { seconds: l1_seconds, nanos: 0 });
     let selector = proto::PolicySelector { service: service.to_owned(), ..Default::default() };
     proto::Policy {
@@ -30,22 +30,22 @@ fn policy(service: &str, l1_seconds: i64) -> proto::Policy {
     }
 }
 
-fn create(policy: proto::Policy) -> proto::CreatePolicyRequest {
+pub(crate) fn create(policy: proto::Policy) -> proto::CreatePolicyRequest {
     proto::CreatePolicyRequest { policy: Some(policy), author: "ada".to_owned(), ..Default::default() }
 }
 
-fn update(policy: proto::Policy, revision: i64) -> proto::UpdatePolicyRequest {
+pub(crate) fn update(policy: proto::Policy, revision: i64) -> proto::UpdatePolicyRequest {
     proto::UpdatePolicyRequest { policy: Some(policy), revision, ..Default::default() }
 }
 
 /// An instance that watches.
-struct Instance {
+pub(crate) struct Instance {
     say: mpsc::Sender<proto::WatchRequest>,
-    told: Streaming<proto::WatchResponse>,
+    pub(crate) told: Streaming<proto::WatchResponse>,
 }
 
 impl Instance {
-    async fn of(server: &Server, service: &str, running: &[(&str, i64)]) -> Self {
+    pub(crate) async fn of(server: &Server, service: &str, running: &[(&str, i64)]) -> Self {
         let (say, saying) = mpsc::channel(8);
         let running = running.iter().map(|(id, revision)| ((*id).to_owned(), *revision)).collect();
         let instance = format!("{service}-1");
@@ -55,20 +55,20 @@ impl Instance {
         Self { told: client.watch(ReceiverStream::new(saying)).await.unwrap().into_inner(), say }
     }
 
-    async fn next(&mut self) -> proto::WatchResponse {
+    pub(crate) async fn next(&mut self) -> proto::WatchResponse {
         let next = tokio::time::timeout(Duration::from_secs(20), self.told.message());
         next.await.expect("told in time").unwrap().expect("the stream goes on")
     }
 
-    async fn say(&self, message: Say) {
+    pub(crate) async fn say(&self, message: Say) {
         self.say.send(proto::WatchRequest { message: Some(message) }).await.unwrap();
     }
 
-    async fn ack(&self, nonce: String, error: &str) {
+    pub(crate) async fn ack(&self, nonce: String, error: &str) {
         self.say(Say::Ack(proto::Ack { nonce, error: error.to_owned(), ..Default::default() })).await;
     }
 
-    async fn snapshot(&mut self) -> proto::PolicySnapshot {
+    pub(crate) async fn snapshot(&mut self) -> proto::PolicySnapshot {
         let next = self.next().await;
         self.ack(next.nonce, "").await;
         match next.message {
@@ -78,7 +78,7 @@ impl Instance {
     }
 
     /// `(policy, revision)` of what changed, and what was removed; answered with `error`.
-    async fn delta(&mut self, error: &str) -> (Vec<(String, i64)>, Vec<String>) {
+    pub(crate) async fn delta(&mut self, error: &str) -> (Vec<(String, i64)>, Vec<String>) {
         let next = self.next().await;
         self.ack(next.nonce, error).await;
         match next.message {
@@ -90,7 +90,7 @@ impl Instance {
     }
 }
 
-async fn client(server: &Server) -> PolicyServiceClient<Channel> {
+pub(crate) async fn client(server: &Server) -> PolicyServiceClient<Channel> {
     PolicyServiceClient::new(channel(server).await)
 }
 

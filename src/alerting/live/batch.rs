@@ -231,6 +231,8 @@ impl Live {
                 for (transition, _) in verdict.outcomes.iter().filter_map(|outcome| outcome.transition.as_ref()) {
                     self.alerting.metrics.changed(transition.to.as_str());
                 }
+                let interval = self.alerting.interval_of(&ready.stored.rule);
+                self.alerting.holds.follow(&ready.stored.rule, &verdict, interval).await;
                 true
             }
             Err(StorageError::Fenced) => {

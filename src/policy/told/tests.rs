@@ -124,3 +124,17 @@ fn what_no_redis_has_heard_of_is_told_to_the_next_who_comes() {
     assert_eq!(Told::new(who(3)).begin(&house), (9, true), "what came after 3 is known no more");
     assert_eq!(Told::new(who(12)).begin(&house), (9, true), "it is of another house");
 }
+
+#[test]
+fn a_lease_grows_at_once_and_shrinks_when_the_longer_one_has_run_out() {
+    let (mut told, start) = (Told::new(Who { lease: Duration::from_secs(10), ..who(0) }), Instant::now());
+    let mut asks = |lease, at| {
+        let changed = told.asks_lease(Duration::from_secs(lease), start + Duration::from_secs(at));
+        (changed, told.who().lease.as_secs())
+    };
+    assert_eq!(asks(3, 1), (false, 10));
+    assert_eq!(asks(4, 11), (false, 10), "the one of second 1 may run until 11");
+    assert_eq!(asks(3, 12), (true, 4), "the longest since");
+    assert_eq!(asks(20, 13), (true, 20));
+    assert_eq!(asks(20, 14), (false, 20));
+}

@@ -1,10 +1,13 @@
-//! A proxy that loses answers: the request arrives, the server's answer is thrown away, the sender sees its connection break.
+//! Proxies: one loses answers (the request arrives, the server's answer is thrown away, the sender sees its connection
+//! break), one is a line that can go dead without a word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// One connection of so many loses its answer.
 const LOST_OF: u64 = 5;
@@ -58,4 +61,41 @@ async fn carry(mut sender: TcpStream, to: String, lost: Option<Arc<AtomicU64>>) 
         }
     }
     to_server.shutdown().await
+}
+
+/// A line to a server that can go dead: connections stay, and nothing comes through any more.
+pub(crate) struct Line {
+    pub(crate) url: String,
+    dead: watch::Sender<bool>,
+}
+
+impl Line {
+    pub(crate) async fn to(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (to, dead) = (server.trim_start_matches("http://").to_owned(), watch::Sender::new(false));
+        let line = dead.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&to).await else { continue };
+                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                tokio::spawn(through(near_in, far_out, line.subscribe()));
+                tokio::spawn(through(far_in, near_out, line.subscribe()));
+            }
+        });
+        Self { url, dead }
+    }
+
+    pub(crate) fn is_dead(&self, dead: bool) {
+        self.dead.send_replace(dead);
+    }
+}
+
+async fn through(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut dead: watch::Receiver<bool>) {
+    let mut bytes = vec![0; 16 << 10];
+    while let Ok(n @ 1..) = from.read(&mut bytes).await {
+        if dead.wait_for(|dead| !dead).await.is_err() || to.write_all(&bytes[..n]).await.is_err() {
+            return;
+        }
+    }
 }
