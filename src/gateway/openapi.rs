@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 use super::problem::ProblemDocument;
 use super::same_origin::same_origin;
 use super::{
-    State, alerts, backtest, catalog, deliveries, discovery, exemplars, health, indicators, ledger, policies,
-    prometheus_rules, query, receivers, routing, rules, service_graph, silences, slos, traces,
+    State, alerts, backtest, catalog, deliveries, discovery, exemplars, fleet, health, indicators, ledger, overrides, policies,
+    prometheus_rules, query, receivers, rollouts, routing, rules, service_graph, silences, slos, traces,
 };
 use crate::alerting::Alerting;
 use crate::notify::Notifier;
@@ -98,6 +98,17 @@ fn policies_of_sdks() -> OpenApiRouter<Arc<Policies>> {
         .routes(routes!(policies::revisions))
         .routes(routes!(policies::diff))
         .routes(routes!(policies::revert))
+        .routes(routes!(fleet::list))
+        .routes(routes!(fleet::invalidations, fleet::invalidate))
+        .routes(routes!(fleet::invalidation))
+        .routes(routes!(fleet::warm))
+        .routes(routes!(fleet::warming))
+        .routes(routes!(overrides::list, overrides::put))
+        .routes(routes!(overrides::end))
+        .routes(routes!(overrides::ended))
+        .routes(routes!(rollouts::list, rollouts::start))
+        .routes(routes!(rollouts::one))
+        .routes(routes!(rollouts::go))
 }
 
 /// Kept traces.

@@ -27,7 +27,7 @@ const READ_ONLY: &[&str] = &["revision", "author", "reason", "createdAt", "updat
 pub(super) struct ChangeQuery {
     /// Only check.
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// The revision that it replaces.
     revision: Option<i64>,
     /// Who.
@@ -39,7 +39,11 @@ pub(super) struct ChangeQuery {
 }
 
 impl ChangeQuery {
-    fn change(&self) -> Change {
+    pub(super) const fn revision(&self) -> Option<i64> {
+        self.revision
+    }
+
+    pub(super) fn change(&self) -> Change {
         Change { author: self.author.clone(), reason: self.reason.clone() }
     }
 }

@@ -1,4 +1,8 @@
-//! `fastbreak policies`: policies as files, what an edit would change, and every revision with who made it and why.
+//! `fastbreak policies`: policies as files, what an edit would change, and every revision with who made it and why; the fleet
+//! that runs them, rollouts, overrides, invalidations.
+
+mod fleet;
+mod rollouts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +14,8 @@ use serde_json::{Value, json};
 
 use super::print;
 use super::server::{Output, ServerArgs, segment, text};
+use fleet::{FleetArgs, InvalidateArgs, WarmArgs};
+use rollouts::{MoveArgs, OverrideCommand, RolloutCommand};
 
 /// Exit code when there is a difference.
 const EXIT_DIFFERS: u8 = 3;
@@ -87,6 +93,20 @@ enum PoliciesCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Give a policy to one part of the fleet after the other
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Give everybody the revision from before the rollout
+    Rollback(MoveArgs),
+    /// Change a policy for a while
+    #[command(subcommand)]
+    Override(OverrideCommand),
+    /// Print which instance runs what
+    Fleet(FleetArgs),
+    /// Make entries of caches invalid, everywhere
+    Invalidate(InvalidateArgs),
+    /// Have one instance of each service load keys before they are asked for
+    Warm(WarmArgs),
 }
 
 fn path_of(id: &str) -> String {
@@ -112,6 +132,12 @@ pub(super) async fn run(args: PoliciesArgs) -> anyhow::Result<ExitCode> {
             server.call(Method::DELETE, &format!("{}?{}", path_of(&id), change.query()), None).await?;
             print(&format!("{id} deleted{}\n", if change.dry_run { " (dry run)" } else { "" }));
         }
+        PoliciesCommand::Rollout(command) => return rollouts::run(server, command).await,
+        PoliciesCommand::Rollback(args) => rollouts::go(server, args, "rollback").await?,
+        PoliciesCommand::Override(command) => rollouts::run_override(server, command).await?,
+        PoliciesCommand::Fleet(args) => fleet::list(server, args).await?,
+        PoliciesCommand::Invalidate(args) => return fleet::invalidate(server, args).await,
+        PoliciesCommand::Warm(args) => return fleet::warm(server, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }
