@@ -160,7 +160,7 @@ pub(super) enum Move {
     path = "/api/rollouts/{rollout}/{move}",
     operation_id = "moveRollout",
     tag = "policies",
-    params(("rollout" = String, Path, description = "its id"), ("move" = Move, Path, description = "where to"), ChangeQuery),
+    params(("rollout" = String, Path, description = "its id"), ("move" = inline(Move), Path, description = "where to"), ChangeQuery),
     responses((status = 200, body = RolloutView), Refused)
 )]
 pub(super) async fn go(

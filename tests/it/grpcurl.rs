@@ -69,11 +69,15 @@ async fn every_admin_call_is_in_a_script_that_works() {
         ("SilenceService", "silences.sh"),
         ("ReceiverService", "receivers.sh"),
         ("PolicyService", "policies.sh"),
+        ("FleetService", "fleet.sh"),
+        ("InvalidationService", "invalidations.sh"),
+        ("OverrideService", "overrides.sh"),
+        ("RolloutService", "rollouts.sh"),
     ] {
         let arguments = if name == "receivers.sh" { vec![hook.url.as_str()] } else { Vec::new() };
         let printed = run(&program, &server, name, &arguments);
         let methods = methods(&program, &server, &format!("fastbreak.v1.{service}"));
-        assert!(methods.len() >= 6, "{service}: {methods:?}");
+        assert!(methods.len() >= 3, "{service}: {methods:?}");
         for method in methods {
             assert!(printed.contains(&format!("# {method} ")), "{name} does not call {method}:\n{printed}");
         }

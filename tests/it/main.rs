@@ -25,6 +25,7 @@ mod notify;
 mod own_telemetry;
 mod policies;
 mod policy_fleet;
+mod policy_moves;
 mod policy_watch;
 mod promql;
 mod redis;

@@ -300,6 +300,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/fleet": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The instances that watch policies, by service and instance. */
+        get: operations["listInstances"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ingest/ledger": {
         parameters: {
             query?: never;
@@ -328,6 +345,41 @@ export interface paths {
         get: operations["listInhibitions"];
         /** Replaces what explains what. */
         put: operations["replaceInhibitions"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invalidations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The last invalidations, the newest first. */
+        get: operations["listInvalidations"];
+        put?: never;
+        /** Makes entries of caches invalid, everywhere, in order. */
+        post: operations["invalidate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invalidations/{sequence}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One invalidation, and whom it waits for. */
+        get: operations["getInvalidation"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -406,6 +458,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/overrides": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The overrides whose lease runs, the oldest first. */
+        get: operations["listOverrides"];
+        put?: never;
+        /** Puts an override, or renews the one of that id; with `dryRun` it is only checked, and the policy under it shown. */
+        post: operations["putOverride"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/overrides/{override}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends an override now. */
+        delete: operations["endOverride"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/policies": {
         parameters: {
             query?: never;
@@ -454,6 +541,23 @@ export interface paths {
         put?: never;
         /** What differs between a revision and the newest, or an edit. */
         post: operations["diffPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{policy}/ended-overrides": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The last hundred overrides of a policy that have ended, the newest first. */
+        get: operations["listEndedOverrides"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -542,6 +646,58 @@ export interface paths {
         put?: never;
         /** Sends a test now, and says what became of it. */
         post: operations["testReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/rollouts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The last hundred rollouts of a policy, or of all, the newest first. */
+        get: operations["listRollouts"];
+        put?: never;
+        /** Starts a rollout: the next revision goes to the first stage only; with `dryRun` it is only checked. */
+        post: operations["startRollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/rollouts/{rollout}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One rollout. */
+        get: operations["getRollout"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/rollouts/{rollout}/{move}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Pauses, resumes, promotes or rolls back. */
+        post: operations["moveRollout"];
         delete?: never;
         options?: never;
         head?: never;
@@ -793,6 +949,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/warmings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has one instance of each service load keys. */
+        post: operations["warm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/warmings/{warming}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What came of a warming. */
+        get: operations["getWarming"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -885,6 +1075,25 @@ export interface components {
             grpc: string;
             http: string;
             otlpHttp: string;
+        };
+        /** @description What an override does to a policy. */
+        Adjustment: {
+            /**
+             * Format: double
+             * @description Batches under way at once are multiplied by it; one at least.
+             */
+            concurrencyFactor?: number | null;
+            /**
+             * Format: double
+             * @description Rate of a batcher is multiplied by it.
+             */
+            rateFactor?: number | null;
+            serveStale?: components["schemas"]["Period"] | null;
+            /**
+             * Format: double
+             * @description TTLs, grace and stale-while-revalidate of a cache are multiplied by it.
+             */
+            ttlFactor?: number | null;
         };
         /** @description An alert as APIs show it. */
         Alert: {
@@ -1115,6 +1324,14 @@ export interface components {
             step: number;
             values: (number | null)[];
         };
+        /** @description A rollout that would be. */
+        CheckedRollout: {
+            /** Format: int64 */
+            fromRevision: number;
+            guards: components["schemas"]["RolloutGuard"][];
+            policy: components["schemas"]["Policy"];
+            stages: components["schemas"]["RolloutStage"][];
+        };
         /** @description What is compared. */
         Compared: {
             edit?: components["schemas"]["Policy"] | null;
@@ -1211,6 +1428,23 @@ export interface components {
             requests: number;
             server: string;
         };
+        /** @description A temporary change that was. */
+        EndedOverrideView: {
+            adjustment: components["schemas"]["Adjustment"];
+            author: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description Who ended it; nobody, when its lease was over. */
+            endAuthor: string;
+            endReason: string;
+            /** Format: date-time */
+            endedAt: string;
+            id: string;
+            policyId: string;
+            reason: string;
+            /** @description The rule that held it, when one did. */
+            ruleId?: string | null;
+        };
         /** @description A step of the escalation chain. */
         EscalationStep: {
             /** @description So long after it fired, when nobody has acknowledged it. */
@@ -1286,6 +1520,40 @@ export interface components {
             minutes: number;
             nodes: components["schemas"]["NodeView"][];
         };
+        /**
+         * @description What a guard does when it is broken.
+         * @enum {string}
+         */
+        GuardAction: "rollBack" | "pause";
+        /** @description What a guard measured at its last look. */
+        GuardReading: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description It is broken. */
+            broken: boolean;
+            /**
+             * Format: date-time
+             * @description Since when it has been.
+             */
+            brokenSince?: string | null;
+            /**
+             * Format: double
+             * @description On instances with the new revision; nothing when there was nothing to measure.
+             */
+            canary?: number | null;
+            /**
+             * Format: double
+             * @description On the others.
+             */
+            control?: number | null;
+            /** @description Why it could not be judged; empty when it could. */
+            error: string;
+            /** @description Which. */
+            guard: string;
+        };
         /** @description How the evaluation of a rule fares. */
         HealthOfRule: {
             /** Format: double */
@@ -1309,6 +1577,15 @@ export interface components {
             status: string;
             streams: number;
             version: string;
+        };
+        /** @description A temporary change of a policy, held by a rule while one of its alerts fires. */
+        HeldOverride: {
+            /** @description How it is changed, within its bounds. */
+            adjustment: components["schemas"]["Adjustment"];
+            /** @description How long it lasts when nobody renews it: no server is there, or the rule is no more. 1 min by default. */
+            lease?: components["schemas"]["Period"];
+            /** @description Which policy. */
+            policyId: string;
         };
         /** @description Indicators over time. */
         HistoryView: {
@@ -1344,6 +1621,50 @@ export interface components {
             /** @description What is explained. */
             target: components["schemas"]["LabelMatcher"][];
         };
+        /** @description A policy on an instance. */
+        InstancePolicyView: {
+            /**
+             * Format: int64
+             * @description What it should run; 0: nothing.
+             */
+            assigned: number;
+            /** @description It runs something else than it should, or has refused it. */
+            behind: boolean;
+            /** @description It is one of those that try a revision before the others. */
+            canary: boolean;
+            /** @description Why it did not take another. */
+            error: string;
+            /** @description The overrides that it runs, joined by `+`. */
+            overrideId: string;
+            policyId: string;
+            /**
+             * Format: int64
+             * @description What it runs, as it has answered; 0: nothing.
+             */
+            running: number;
+        };
+        /** @description An instance of a service; one that was lost stays for a week. */
+        InstanceView: {
+            connected: boolean;
+            /** Format: date-time */
+            firstSeenAt: string;
+            /** @description `service.instance.id`. */
+            instance: string;
+            /**
+             * Format: int64
+             * @description The last invalidation that it acknowledged.
+             */
+            invalidation: number;
+            labels: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            lastSeenAt: string;
+            policies: components["schemas"]["InstancePolicyView"][];
+            sdk: string;
+            service: string;
+            version: string;
+        };
         /** @description Parameters of an instant query. */
         Instant: {
             /** @description `exact`, the default, or `prometheus`. */
@@ -1352,6 +1673,61 @@ export interface components {
             query: string;
             /** @description Unix seconds or RFC 3339; now by default. */
             time?: string | null;
+        };
+        /** @description Entries that are to be made invalid. */
+        Invalidate: {
+            /** @description The whole key space. */
+            all?: boolean;
+            /** @description Who. */
+            author?: string;
+            /** @description Alike. */
+            keySpace?: string;
+            keys?: string[];
+            prefixes?: string[];
+            /** @description Why. */
+            reason?: string;
+            /** @description A `*` stands for any characters; every service when left out. */
+            service?: string;
+            tags?: string[];
+        };
+        /** @description Which entries. */
+        InvalidationTargets: {
+            /** @description The whole key space. */
+            all?: boolean;
+            /** @description By key. */
+            keys?: string[];
+            /** @description By how their keys begin. */
+            prefixes?: string[];
+            /** @description By tag. */
+            tags?: string[];
+        };
+        /** @description An invalidation, and how far it has come. */
+        InvalidationView: components["schemas"]["InvalidationTargets"] & {
+            /**
+             * Format: int64
+             * @description Instances that have acknowledged it; 0 in lists.
+             */
+            acknowledged: number;
+            author: string;
+            /** @description No entry from before is read any more. */
+            converged: boolean;
+            /**
+             * Format: double
+             * @description Seconds until then.
+             */
+            convergedAfterS?: number | null;
+            /** Format: date-time */
+            createdAt: string;
+            keySpace: string;
+            reason: string;
+            /**
+             * Format: int64
+             * @description Grows by one with each, without gaps.
+             */
+            sequence: number;
+            service: string;
+            /** @description The first hundred instances that it waits for, as `service/instance`; none in lists. */
+            waiting: string[];
         };
         /** @description How many values a label has. */
         LabelCount: {
@@ -1514,6 +1890,23 @@ export interface components {
              */
             minRate?: number | null;
         };
+        /** @description A temporary change of a policy. */
+        OverrideView: {
+            adjustment: components["schemas"]["Adjustment"];
+            author: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description What the policy is under it alone. */
+            effective: components["schemas"]["Policy"];
+            /** Format: date-time */
+            expiresAt: string;
+            id: string;
+            lease?: components["schemas"]["Period"] | null;
+            policyId: string;
+            reason: string;
+            /** @description The rule that holds it, when one does. */
+            ruleId?: string | null;
+        };
         /**
          * @description A span of time, never negative. JSON has it as text; a number is taken as seconds.
          * @example 5m
@@ -1611,6 +2004,15 @@ export interface components {
             title?: string | null;
             /** @description Names the kind of problem. */
             type: string;
+        };
+        /** @description A temporary change as somebody wants it. */
+        PutOverride: {
+            /** @description Within the policy's bounds. */
+            adjustment: components["schemas"]["Adjustment"];
+            /** @description Names it; the same again renews it. Made when left out. */
+            id?: string;
+            lease?: components["schemas"]["Period"] | null;
+            policyId: string;
         };
         /** @description Parameters of a range query. */
         Range: {
@@ -1729,6 +2131,95 @@ export interface components {
             /** Format: int64 */
             revision: number;
         };
+        /** @description A measurement that must hold on instances with the new revision, against the others at the same time. */
+        RolloutGuard: {
+            /** @description What it does then. */
+            action?: components["schemas"]["GuardAction"];
+            /** @description How long it must be broken. */
+            holdFor?: components["schemas"]["Period"];
+            /**
+             * Format: double
+             * @description Broken when new ÷ control is over.
+             */
+            maxRatio?: number | null;
+            /**
+             * Format: double
+             * @description Broken when new is over, whatever control is.
+             */
+            maxValue?: number | null;
+            /**
+             * Format: double
+             * @description Broken when new ÷ control is under.
+             */
+            minRatio?: number | null;
+            /**
+             * Format: double
+             * @description Broken when new is under, whatever control is.
+             */
+            minValue?: number | null;
+            /** @description For people. */
+            name: string;
+            /** @description `PromQL`; `$group` stands for a label matcher that chooses the instances. */
+            query: string;
+        };
+        /** @description A part of the fleet, one after the other. */
+        RolloutStage: {
+            /** @description How long its guards must hold before the next; 10 min by default. */
+            bake?: components["schemas"]["Period"];
+            /** @description Of those, only instances with these labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: double
+             * @description Share of the instances that the selector meets, by a stable hash of instance and policy.
+             */
+            percent: number;
+        };
+        /**
+         * @description Where a rollout stands.
+         * @enum {string}
+         */
+        RolloutState: "running" | "paused" | "done" | "rolled_back";
+        /** @description A rollout. */
+        RolloutView: {
+            /** @description Who started it, or moved it last; `guards` when it moved by itself. */
+            author: string;
+            /**
+             * Format: int64
+             * @description Connected instances that run the new revision; 0 in lists and when it has ended.
+             */
+            canaryInstances: number;
+            /** Format: date-time */
+            endedAt?: string | null;
+            /** Format: int64 */
+            fromRevision: number;
+            guards: components["schemas"]["RolloutGuard"][];
+            id: string;
+            /**
+             * Format: int64
+             * @description Connected instances that the policy is for.
+             */
+            instances: number;
+            policyId: string;
+            /** @description The last look at each guard. */
+            readings: components["schemas"]["GuardReading"][];
+            /** @description Why it is where it is. */
+            reason: string;
+            /**
+             * Format: int32
+             * @description Counted from 0.
+             */
+            stage: number;
+            /** Format: date-time */
+            stageStartedAt: string;
+            stages: components["schemas"]["RolloutStage"][];
+            /** Format: date-time */
+            startedAt: string;
+            state: components["schemas"]["RolloutState"];
+            /** Format: int64 */
+            toRevision: number;
+        };
         /** @description A node of the routing tree. What is left out is taken from the node above. */
         Route: {
             /** @description After a match, look at the next sibling too. */
@@ -1797,6 +2288,8 @@ export interface components {
             noData?: components["schemas"]["NoData"];
             /** @description Receivers of its alerts; empty: the routing tree decides. `*` is every enabled one. */
             notificationChannels?: string[];
+            /** @description What it does to policies while one of its alerts fires. */
+            overrides?: components["schemas"]["HeldOverride"][];
             /**
              * Format: double
              * @description Once firing, a breach lasts until this is passed the other way.
@@ -2071,6 +2564,14 @@ export interface components {
             statusMessage: string;
             traceState: string;
         };
+        /** @description A rollout as somebody wants it. */
+        StartRollout: {
+            guards?: components["schemas"]["RolloutGuard"][];
+            /** @description The policy as it is to be. */
+            policy: components["schemas"]["Policy"];
+            /** @description 1 %, 10 %, 50 %, 100 % of 10 min each when left out. */
+            stages?: components["schemas"]["RolloutStage"][];
+        };
         /** @description One replica's journal, as far as this process has applied it. */
         StreamView: {
             /** Format: int64 */
@@ -2226,6 +2727,30 @@ export interface components {
          * @example 08:30
          */
         WallTime: string;
+        /** @description Keys that are to be loaded before they are asked for. */
+        WarmKeys: {
+            keySpace: string;
+            /** @description At most 10 000. */
+            keys: string[];
+            /** @description A `*` stands for any characters; every service when left out. */
+            service?: string;
+        };
+        /** @description On one instance. */
+        WarmedView: {
+            /** @description It has reported. */
+            done: boolean;
+            /** Format: int64 */
+            failed: number;
+            instance: string;
+            /** Format: int64 */
+            loaded: number;
+            service: string;
+        };
+        /** @description What came of a warming. */
+        WarmingView: {
+            id: string;
+            instances: components["schemas"]["WarmedView"][];
+        };
         /** @description A maintenance window, and whether it is open now. */
         WindowView: components["schemas"]["MaintenanceWindow"] & {
             active: boolean;
@@ -3197,6 +3722,30 @@ export interface operations {
             };
         };
     };
+    listInstances: {
+        parameters: {
+            query?: {
+                /** @description Of this service; of all when left out. */
+                service?: string;
+                /** @description Only those that are connected and run something else than they should. */
+                behind?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstanceView"][];
+                };
+            };
+        };
+    };
     getIngestLedger: {
         parameters: {
             query?: never;
@@ -3285,6 +3834,117 @@ export interface operations {
             };
             /** @description It cannot be done as things stand. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listInvalidations: {
+        parameters: {
+            query?: {
+                /** @description 100 by default and at most 1 000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidationView"][];
+                };
+            };
+        };
+    };
+    invalidate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Invalidate"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidationView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getInvalidation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description its number */
+                sequence: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidationView"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3558,6 +4218,142 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HistoryView"];
+                };
+            };
+        };
+    };
+    listOverrides: {
+        parameters: {
+            query?: {
+                /** @description Of all when left out. */
+                policy?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverrideView"][];
+                };
+            };
+        };
+    };
+    putOverride: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutOverride"];
+            };
+        };
+        responses: {
+            /** @description checked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policy"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverrideView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    endOverride: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                /** @description its id */
+                override: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -3882,6 +4678,28 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listEndedOverrides: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the policy's id */
+                policy: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndedOverrideView"][];
                 };
             };
         };
@@ -4251,6 +5069,204 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TriedView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listRollouts: {
+        parameters: {
+            query?: {
+                /** @description Of all when left out. */
+                policy?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutView"][];
+                };
+            };
+        };
+    };
+    startRollout: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartRollout"];
+            };
+        };
+        responses: {
+            /** @description checked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckedRollout"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getRollout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description its id */
+                rollout: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    moveRollout: {
+        parameters: {
+            query?: {
+                /** @description Only check. */
+                dryRun?: boolean;
+                /** @description The revision that it replaces. */
+                revision?: number;
+                /** @description Who. */
+                author?: string;
+                /** @description Why. */
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                /** @description its id */
+                rollout: string;
+                /** @description where to */
+                move: "pause" | "resume" | "promote" | "rollback";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutView"];
                 };
             };
             /** @description A field is not as it must be. */
@@ -5151,6 +6167,95 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    warm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WarmKeys"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WarmingView"];
+                };
+            };
+            /** @description A field is not as it must be. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Somebody else was first: the revision is not the newest, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It cannot be done as things stand. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getWarming: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description its id */
+                warming: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WarmingView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
             };
         };
     };
