@@ -32,8 +32,11 @@ impl Holds {
             return;
         }
         let fires = verdict.outcomes.iter().any(|outcome| outcome.instance.alert.state == AlertState::Firing);
-        let was_firing =
-            verdict.outcomes.iter().filter_map(|outcome| outcome.transition.as_ref()).any(|(t, _)| t.from == AlertState::Firing);
+        let was_firing = verdict
+            .outcomes
+            .iter()
+            .filter_map(|outcome| outcome.transition.as_ref())
+            .any(|(t, _)| t.from == AlertState::Firing);
         for n in 0..rule.overrides.len() {
             let followed = if fires {
                 self.hold(rule, n, interval).await

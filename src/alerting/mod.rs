@@ -107,7 +107,15 @@ impl Alerting {
         replica: String,
     ) -> Self {
         let backtests = Semaphore::new(BACKTESTS_MAX);
-        Self { storage, engine, holds: Holds::new(policies), config, replica, backtests, metrics: AlertingMetrics::default() }
+        Self {
+            storage,
+            engine,
+            holds: Holds::new(policies),
+            config,
+            replica,
+            backtests,
+            metrics: AlertingMetrics::default(),
+        }
     }
 
     /// Brings in the shipped rules; a person's edit of one stays.

@@ -278,7 +278,10 @@ async fn warmed(policies: &Policies, id: String) -> Result<WarmingView, Problem>
     request_body = WarmKeys,
     responses((status = 201, body = WarmingView), Refused)
 )]
-pub(super) async fn warm(State(policies): State<Arc<Policies>>, Body(body): Body<WarmKeys>) -> Result<Response, Problem> {
+pub(super) async fn warm(
+    State(policies): State<Arc<Policies>>,
+    Body(body): Body<WarmKeys>,
+) -> Result<Response, Problem> {
     let (id, _) = policies.warm(&body.service, &body.key_space, &body.keys).await?;
     Ok((StatusCode::CREATED, typed(&warmed(&policies, id).await?)).into_response())
 }
@@ -292,6 +295,9 @@ pub(super) async fn warm(State(policies): State<Arc<Policies>>, Body(body): Body
     params(("warming" = String, Path, description = "its id")),
     responses((status = 200, body = WarmingView), (status = 404, body = ProblemDocument))
 )]
-pub(super) async fn warming(State(policies): State<Arc<Policies>>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn warming(
+    State(policies): State<Arc<Policies>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     Ok(typed(&warmed(&policies, id).await?))
 }

@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 use super::problem::ProblemDocument;
 use super::same_origin::same_origin;
 use super::{
-    State, alerts, backtest, catalog, deliveries, discovery, exemplars, fleet, health, indicators, ledger, overrides, policies,
-    prometheus_rules, query, receivers, rollouts, routing, rules, service_graph, silences, slos, traces,
+    State, alerts, backtest, catalog, deliveries, discovery, exemplars, fleet, health, indicators, ledger, overrides,
+    policies, prometheus_rules, query, receivers, rollouts, routing, rules, service_graph, silences, slos, traces,
 };
 use crate::alerting::Alerting;
 use crate::notify::Notifier;

@@ -113,7 +113,10 @@ pub(super) struct OfPolicy {
 
 /// The overrides whose lease runs, the oldest first.
 #[utoipa::path(get, path = "/api/overrides", operation_id = "listOverrides", tag = "policies", params(OfPolicy), responses((status = 200, body = Vec<OverrideView>)))]
-pub(super) async fn list(State(policies): State<Arc<Policies>>, Query(of): Query<OfPolicy>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(policies): State<Arc<Policies>>,
+    Query(of): Query<OfPolicy>,
+) -> Result<Response, Problem> {
     let running = policies.overrides(&of.policy).await?;
     Ok(typed(&running.into_iter().map(OverrideView::from).collect::<Vec<_>>()))
 }

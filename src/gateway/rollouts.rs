@@ -122,7 +122,10 @@ pub(super) async fn start(
 
 /// The last hundred rollouts of a policy, or of all, the newest first.
 #[utoipa::path(get, path = "/api/rollouts", operation_id = "listRollouts", tag = "policies", params(OfPolicy), responses((status = 200, body = Vec<RolloutView>)))]
-pub(super) async fn list(State(policies): State<Arc<Policies>>, Query(of): Query<OfPolicy>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(policies): State<Arc<Policies>>,
+    Query(of): Query<OfPolicy>,
+) -> Result<Response, Problem> {
     let rollouts = policies.rollouts(&of.policy).await?;
     Ok(typed(&rollouts.into_iter().map(RolloutView::from).collect::<Vec<_>>()))
 }

@@ -55,7 +55,10 @@ impl FleetService for Fleet {
         Ok(Response::new(proto::WarmResponse { id, instances: instances as u64 }))
     }
 
-    async fn get_warming(&self, request: Request<proto::GetWarmingRequest>) -> Result<Response<proto::Warming>, Status> {
+    async fn get_warming(
+        &self,
+        request: Request<proto::GetWarmingRequest>,
+    ) -> Result<Response<proto::Warming>, Status> {
         let id = request.into_inner().id;
         let warmed = self.0.warming(&id).await.map_err(|error| status(&error))?;
         let told = |of: crate::policy::WarmedInstance| proto::WarmedInstance {

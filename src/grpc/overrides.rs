@@ -75,7 +75,8 @@ impl OverrideService for Overrides {
     ) -> Result<Response<proto::Override>, Status> {
         let proto::PutOverrideRequest { r#override: given, dry_run } = request.into_inner();
         let given = given.ok_or_else(|| bad_field("override", "must be given"))?;
-        let lease = period("override.lease", given.lease)?.ok_or_else(|| bad_field("override.lease", "must be given"))?;
+        let lease =
+            period("override.lease", given.lease)?.ok_or_else(|| bad_field("override.lease", "must be given"))?;
         let wanted = WantedOverride {
             id: given.id,
             policy_id: given.policy_id,
@@ -89,7 +90,14 @@ impl OverrideService for Overrides {
             let WantedOverride { id, policy_id, adjustment: bend, lease, .. } = wanted;
             let adjustment = Some(adjustment(&bend));
             let (lease, effective) = (Some(duration(lease)), Some(written(&effective)));
-            return Ok(Response::new(proto::Override { id, policy_id, adjustment, lease, effective, ..Default::default() }));
+            return Ok(Response::new(proto::Override {
+                id,
+                policy_id,
+                adjustment,
+                lease,
+                effective,
+                ..Default::default()
+            }));
         }
         Ok(Response::new(told(self.0.put_override(wanted).await.map_err(|error| status(&error))?)))
     }

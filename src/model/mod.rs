@@ -35,11 +35,13 @@ pub use notification::{Notification, NotificationReason, NotifiedAlert, Severity
 pub use period::Period;
 pub use policy::{
     Adjustment, BatchPolicy, CachePolicy, CacheStrategy, Compression, GuardAction, GuardReading, InvalidationTargets,
-    LABELS_MAX, OverrideBounds, Policy, PolicyChange, PolicySelector, RatePolicy, RetryPolicy, RolloutGuard, RolloutStage,
-    RolloutState, RolloutStep, StoredPolicy, changes, check_lease, check_warming, glob, share,
+    LABELS_MAX, OverrideBounds, Policy, PolicyChange, PolicySelector, RatePolicy, RetryPolicy, RolloutGuard,
+    RolloutStage, RolloutState, RolloutStep, StoredPolicy, changes, check_lease, check_warming, glob, share,
 };
 pub use routing::{GroupPolicy, Inhibition, Route};
-pub use rule::{EscalationStep, HeldOverride, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule};
+pub use rule::{
+    EscalationStep, HeldOverride, MissingSeries, NoData, Rule, RuleHealth, RuleOrigin, SeverityThreshold, StoredRule,
+};
 pub use semconv::{Alias, alias_of, label_aliases};
 pub use series::{Exemplar, SeriesId, SeriesWindows};
 pub use silence::{Day, MaintenanceWindow, Recurring, Schedule, Silence, WallTime};

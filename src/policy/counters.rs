@@ -65,7 +65,11 @@ impl PolicyMetrics {
         let help = "Time until no instance read an entry from before an invalidation any more";
         let seconds = prometheus_client::registry::Unit::Seconds;
         registry.register_with_unit("invalidation_convergence", help, seconds, self.convergence.clone());
-        registry.register("invalidations_converging", "Invalidations that have not reached everybody", self.converging.clone());
+        registry.register(
+            "invalidations_converging",
+            "Invalidations that have not reached everybody",
+            self.converging.clone(),
+        );
         for (name, help, counter) in [
             ("refused_streams", "Watching instances over the limit watchers_max", &self.refused_streams),
             ("sent", "Snapshots and changes sent to instances", &self.sent),

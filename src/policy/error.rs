@@ -50,7 +50,9 @@ impl PolicyError {
             WriteError::Absent => Self::Absent(what),
             WriteError::Exists => Self::Exists(what),
             WriteError::Stale(revision) => Self::Stale { what, revision },
-            WriteError::Busy(rollout) => Self::Impossible(format!("rollout {rollout} of {what} is under way: end it first")),
+            WriteError::Busy(rollout) => {
+                Self::Impossible(format!("rollout {rollout} of {what} is under way: end it first"))
+            }
             WriteError::Storage(error) => Self::Storage(error),
         }
     }

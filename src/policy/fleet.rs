@@ -155,7 +155,10 @@ impl Policies {
                         self.settling.notify_one();
                     }
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "what instances run is not written now");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "what instances run is not written now"
+                        );
                         self.desk.put_back(rows, applied);
                         if cancel.is_cancelled() {
                             return;
@@ -188,7 +191,11 @@ impl Policies {
                     InstancePolicy { policy_id: id.to_owned(), assigned: assigned.policy.revision, running }
                 })
                 .collect();
-            policies.extend(running.into_iter().map(|(policy_id, running)| InstancePolicy { policy_id, assigned: 0, running }));
+            policies.extend(running.into_iter().map(|(policy_id, running)| InstancePolicy {
+                policy_id,
+                assigned: 0,
+                running,
+            }));
             Some(FleetInstance { row, labels, policies })
         };
         let is_wanted = |instance: &FleetInstance| {

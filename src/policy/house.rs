@@ -68,8 +68,7 @@ impl Assignable {
     /// For an instance; nothing when it is not for it.
     fn to(&self, service: &str, instance: &str, labels: &BTreeMap<String, String>) -> Option<Assigned> {
         let id = &self.standing.policy.id;
-        let has_new =
-            |candidate: &&Candidate| RolloutStage::has_new(&candidate.reached, share(id, instance), labels);
+        let has_new = |candidate: &&Candidate| RolloutStage::has_new(&candidate.reached, share(id, instance), labels);
         let candidate = self.candidate.as_ref().filter(has_new);
         let policy = candidate.map_or(&self.standing, |candidate| &candidate.policy);
         let is_for = policy.policy.enabled && policy.policy.selector.is_for(service, labels);

@@ -139,7 +139,9 @@ impl Policies {
             }
             match self.settle_once().await {
                 Ok(left) => open = left,
-                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "convergence is not looked at now"),
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "convergence is not looked at now")
+                }
             }
         }
     }

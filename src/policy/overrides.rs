@@ -72,11 +72,15 @@ impl Policies {
         if id.is_empty() {
             id = format!("{:016x}", rand::random::<u64>());
         }
-        let new = NewOverride { id, policy_id, adjustment: json!(adjustment), lease_ms: lease.millis(), rule_id, change };
+        let new =
+            NewOverride { id, policy_id, adjustment: json!(adjustment), lease_ms: lease.millis(), rule_id, change };
         let put = self.storage.override_put(&new).await;
         let row = put.map_err(|error| {
             let of_other = matches!(error, crate::storage::WriteError::Exists);
-            PolicyError::of_write(error, if of_other { format!("override {:?}", new.id) } else { named(&new.policy_id) })
+            PolicyError::of_write(
+                error,
+                if of_other { format!("override {:?}", new.id) } else { named(&new.policy_id) },
+            )
         })?;
         self.metrics.overrides_put.inc();
         self.written.notify_one();

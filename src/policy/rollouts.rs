@@ -12,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::house::own;
 use super::{Policies, PolicyError, named};
-use crate::model::{
-    GuardReading, Policy, RolloutGuard, RolloutStage, RolloutState, RolloutStep, StoredPolicy, share,
-};
+use crate::model::{GuardReading, Policy, RolloutGuard, RolloutStage, RolloutState, RolloutStep, StoredPolicy, share};
 use crate::storage::{Change, Expected, NewRollout, RolloutMove, RolloutRow, WriteError};
 
 /// How often guards are looked at.
@@ -123,7 +121,8 @@ type Standing = (f64, BTreeMap<String, String>);
 /// The share that a stage means: what it says, but never less than the stage before, nor so little that nobody is meant.
 fn reach(stage: &RolloutStage, before: f64, fleet: &[Standing]) -> f64 {
     let wanted = stage.percent.max(before);
-    let meant = |labels: &BTreeMap<String, String>| stage.labels.iter().all(|(name, value)| labels.get(name) == Some(value));
+    let meant =
+        |labels: &BTreeMap<String, String>| stage.labels.iter().all(|(name, value)| labels.get(name) == Some(value));
     let first = fleet.iter().filter(|(_, labels)| meant(labels)).map(|(share, _)| *share).min_by(f64::total_cmp);
     match first {
         // A share is met from below.
@@ -220,8 +219,14 @@ impl Policies {
         if to == RolloutMove::RollBack {
             self.metrics.rollouts_rolled_back.inc();
         }
-        tracing::info!(rollout.id = id, policy.id = row.policy_id, state = row.state, stage = row.stage, reason = row.reason,
-            "a rollout has moved");
+        tracing::info!(
+            rollout.id = id,
+            policy.id = row.policy_id,
+            state = row.state,
+            stage = row.stage,
+            reason = row.reason,
+            "a rollout has moved"
+        );
         self.written.notify_one();
         self.driving.notify_one();
         Ok(row)
@@ -240,7 +245,8 @@ impl Policies {
         let id = &rollout.row.policy_id;
         let (new, old) = (rollout.row.to_revision, rollout.row.from_revision);
         let revisions = self.revisions(id).await?;
-        let find = |number: i64| revisions.iter().find(|known| known.revision == number).map(|known| known.policy.clone());
+        let find =
+            |number: i64| revisions.iter().find(|known| known.revision == number).map(|known| known.policy.clone());
         let absent = || PolicyError::Absent(format!("revision {new} or {old} of {}", named(id)));
         find(new).zip(find(old)).ok_or_else(absent)
     }
@@ -261,7 +267,8 @@ impl Policies {
     async fn groups(&self, rollout: &RolloutRow) -> Result<Groups, PolicyError> {
         let mut by_share: Vec<(f64, bool, String)> = Vec::new();
         for row in self.storage.instance_list("").await?.into_iter().filter(|row| row.connected) {
-            let revision = row.running.pointer(&format!("/{}/revision", rollout.policy_id)).and_then(serde_json::Value::as_i64);
+            let revision =
+                row.running.pointer(&format!("/{}/revision", rollout.policy_id)).and_then(serde_json::Value::as_i64);
             let Some(revision) = revision.filter(|revision| *revision > 0) else { continue };
             by_share.push((share(&rollout.policy_id, &row.instance), revision == rollout.to_revision, row.instance));
         }
@@ -299,7 +306,9 @@ impl Policies {
             }
             match self.drive_once().await {
                 Ok(open) => busy = open,
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "rollouts stay where they are now"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "rollouts stay where they are now")
+                }
             }
         }
     }
@@ -373,7 +382,11 @@ mod tests {
     #[test]
     fn a_stage_means_at_least_one_instance_and_never_fewer_than_the_one_before() {
         let stage = |percent, region: &str| {
-            let labels = if region.is_empty() { BTreeMap::new() } else { BTreeMap::from([("region".to_owned(), region.to_owned())]) };
+            let labels = if region.is_empty() {
+                BTreeMap::new()
+            } else {
+                BTreeMap::from([("region".to_owned(), region.to_owned())])
+            };
             RolloutStage { percent, labels, bake: crate::model::Period::ZERO }
         };
         let at = |share, region: &str| (share, BTreeMap::from([("region".to_owned(), region.to_owned())]));

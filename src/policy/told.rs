@@ -144,7 +144,8 @@ impl Told {
     /// From which invalidation on it is told of them, and whether its memory must go.
     pub fn begin(&mut self, house: &House) -> (i64, bool) {
         let resumes = self.who.invalidation > 0 && self.who.invalidation <= house.newest();
-        let lost = self.who.invalidation > 0 && (!resumes || house.invalidations_after(self.who.invalidation).is_none());
+        let lost =
+            self.who.invalidation > 0 && (!resumes || house.invalidations_after(self.who.invalidation).is_none());
         let start = if resumes && !lost {
             self.who.invalidation
         } else {

@@ -206,12 +206,7 @@ impl Storage {
         let mut conn = self.conn().await?;
         let recent = policy_warmings::created_at.gt(diesel::dsl::sql::<Timestamptz>("now() - interval '5 minutes'"));
         let open = policy_warmings::table.filter(policy_warmings::loaded.is_null().and(recent));
-        Ok(open
-            .select(WarmingRow::as_select())
-            .order(policy_warmings::id)
-            .limit(1_000)
-            .load(&mut conn)
-            .await?)
+        Ok(open.select(WarmingRow::as_select()).order(policy_warmings::id).limit(1_000).load(&mut conn).await?)
     }
 
     /// What was asked for together.

@@ -150,8 +150,7 @@ impl Storage {
     pub async fn invalidations_settle(&self) -> Result<(Vec<Reached>, i64), StorageError> {
         let mut conn = self.conn().await?;
         // What is seen here is committed; a moment later is soon enough.
-        let committed =
-            "UPDATE policy_invalidations SET committed_at = clock_timestamp() WHERE committed_at IS NULL AND converged_at IS NULL";
+        let committed = "UPDATE policy_invalidations SET committed_at = clock_timestamp() WHERE committed_at IS NULL AND converged_at IS NULL";
         diesel::sql_query(committed).execute(&mut conn).await?;
         let settle = format!(
             "UPDATE policy_invalidations v SET converged_at = clock_timestamp() \

@@ -84,7 +84,8 @@ async fn the_fleet_shows_who_runs_what_who_refused_it_and_who_is_gone() {
     assert_eq!(picky.snapshot().await.policies.len(), 1);
     eventually("both run it", async || {
         let fleet = fleet(&here, false).await;
-        fleet.len() == 2 && fleet.iter().all(|one| one.connected && one.policies.len() == 1 && one.policies[0].running == 1)
+        fleet.len() == 2
+            && fleet.iter().all(|one| one.connected && one.policies.len() == 1 && one.policies[0].running == 1)
     })
     .await;
     policies.update_policy(update(policy("shop", 120), 1)).await.unwrap();
@@ -93,13 +94,16 @@ async fn the_fleet_shows_who_runs_what_who_refused_it_and_who_is_gone() {
         let behind = fleet(&there, true).await;
         let [one] = behind.as_slice() else { return false };
         let policy = &one.policies[0];
-        (one.instance.as_str(), policy.assigned, policy.running) == ("shop-1", 2, 1) && policy.error == "not to my taste"
+        (one.instance.as_str(), policy.assigned, policy.running) == ("shop-1", 2, 1)
+            && policy.error == "not to my taste"
     })
     .await;
     assert_eq!(good.ttl(), Duration::from_secs(120));
     drop(picky);
-    eventually("it is gone", async || fleet(&here, false).await.iter().any(|one| one.instance == "shop-1" && !one.connected))
-        .await;
+    eventually("it is gone", async || {
+        fleet(&here, false).await.iter().any(|one| one.instance == "shop-1" && !one.connected)
+    })
+    .await;
     there.kill();
     within(Duration::from_secs(30), "a server that is not heard connects nobody", async || {
         fleet(&here, false).await.iter().all(|one| !one.connected)
@@ -251,7 +255,9 @@ async fn an_override_counts_while_it_is_renewed_and_ends_by_itself_without_us() 
     let tried = overrides.put_override(proto::PutOverrideRequest { dry_run: true, ..wider(60, 3.0) }).await.unwrap();
     let mut effective = tried.into_inner().effective.expect("shown");
     assert_eq!(cache_of(&mut effective).l1_ttl, seconds(180));
-    for (wrong, field) in [(wider(4, 3.0), "lease"), (wider(3_601, 3.0), "lease"), (wider(60, 0.0), "adjustment.ttlFactor")] {
+    for (wrong, field) in
+        [(wider(4, 3.0), "lease"), (wider(3_601, 3.0), "lease"), (wider(60, 0.0), "adjustment.ttlFactor")]
+    {
         let refused = overrides.put_override(wrong).await.unwrap_err();
         assert_eq!((refused.code(), refused.message().starts_with(field)), (Code::InvalidArgument, true), "{refused}");
     }
@@ -263,7 +269,8 @@ async fn an_override_counts_while_it_is_renewed_and_ends_by_itself_without_us() 
         fleet(&server, false).await.iter().any(|one| one.policies.iter().any(|policy| policy.override_id == "wider"))
     })
     .await;
-    let end = proto::DeleteOverrideRequest { id: "wider".to_owned(), author: "bob".to_owned(), reason: "enough".to_owned() };
+    let end =
+        proto::DeleteOverrideRequest { id: "wider".to_owned(), author: "bob".to_owned(), reason: "enough".to_owned() };
     overrides.delete_override(end.clone()).await.unwrap();
     eventually("it counts no more", async || shop.ttl() == Duration::from_secs(60)).await;
     assert_eq!(overrides.delete_override(end).await.unwrap_err().code(), Code::NotFound);
@@ -333,7 +340,11 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
     };
     let broken = proto::RolloutGuard { query: "sum(x{$group}".to_owned(), ..guard.clone() };
     let refused = rollouts.start_rollout(start(0, vec![broken], 1)).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message().contains("guards[0].query")), (Code::InvalidArgument, true), "{refused}");
+    assert_eq!(
+        (refused.code(), refused.message().contains("guards[0].query")),
+        (Code::InvalidArgument, true),
+        "{refused}"
+    );
 
     let started = rollouts.start_rollout(start(0, vec![guard.clone()], 8)).await.unwrap().into_inner();
     assert_eq!((started.from_revision, started.to_revision, started.stage), (1, 2, 0));
@@ -345,7 +356,11 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
     load(&server, &shops, async || {
         let with_it = shops.iter().filter(|shop| shop.ttl().is_zero()).count() as u64;
         most.fetch_max(with_it, Ordering::SeqCst);
-        assert!(began.elapsed() < Duration::from_secs(60), "not taken back: {:?}", rollouts.clone().get_rollout(get.clone()).await);
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "not taken back: {:?}",
+            rollouts.clone().get_rollout(get.clone()).await
+        );
         let rollout = rollouts.clone().get_rollout(get.clone()).await.unwrap().into_inner();
         rollout.state() == proto::RolloutState::RolledBack
     })
@@ -353,7 +368,10 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
     let most = most.load(Ordering::SeqCst);
     assert!((1..5).contains(&most), "{most} of 10 had it");
     let back = rollouts.get_rollout(get).await.unwrap().into_inner();
-    assert_eq!((back.stage, back.reason.as_str(), back.author.as_str()), (0, "guard \"hit ratio\" is broken", "guards"));
+    assert_eq!(
+        (back.stage, back.reason.as_str(), back.author.as_str()),
+        (0, "guard \"hit ratio\" is broken", "guards")
+    );
     assert!(back.readings[0].broken && back.readings[0].canary < back.readings[0].control, "{:?}", back.readings);
     for shop in &shops {
         eventually("everybody has what was before", async || shop.ttl() == Duration::from_secs(3_600)).await;

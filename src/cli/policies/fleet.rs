@@ -153,7 +153,10 @@ fn instance_lines(instance: &Value) -> String {
             text(policy, "/assigned"),
             if is("behind") { " behind" } else { "" },
             if is("canary") { " canary" } else { "" },
-            Some(text(policy, "/overrideId")).filter(|id| !id.is_empty()).map(|id| format!(" under {id}")).unwrap_or_default(),
+            Some(text(policy, "/overrideId"))
+                .filter(|id| !id.is_empty())
+                .map(|id| format!(" under {id}"))
+                .unwrap_or_default(),
             text(policy, "/error"),
         ));
     }

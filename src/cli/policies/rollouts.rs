@@ -159,7 +159,16 @@ pub(super) async fn go(server: &ServerArgs, args: MoveArgs, to: &str) -> anyhow:
 
 pub(super) async fn run_override(server: &ServerArgs, command: OverrideCommand) -> anyhow::Result<()> {
     match command {
-        OverrideCommand::Put { policy, id, ttl_factor, serve_stale, rate_factor, concurrency_factor, lease, change } => {
+        OverrideCommand::Put {
+            policy,
+            id,
+            ttl_factor,
+            serve_stale,
+            rate_factor,
+            concurrency_factor,
+            lease,
+            change,
+        } => {
             let mut adjustment = Map::new();
             for (name, factor) in
                 [("ttlFactor", ttl_factor), ("rateFactor", rate_factor), ("concurrencyFactor", concurrency_factor)]
@@ -194,7 +203,8 @@ fn path_of(id: &str) -> String {
 
 fn stage_of(stage: &str) -> anyhow::Result<Value> {
     let (percent, bake) = stage.split_once(':').map_or((stage, None), |(percent, bake)| (percent, Some(bake)));
-    let percent: f64 = percent.trim_end_matches('%').parse().with_context(|| format!("{stage:?} is no PERCENT[:BAKE]"))?;
+    let percent: f64 =
+        percent.trim_end_matches('%').parse().with_context(|| format!("{stage:?} is no PERCENT[:BAKE]"))?;
     Ok(bake.map_or_else(|| json!({ "percent": percent }), |bake| json!({ "percent": percent, "bake": bake })))
 }
 

@@ -21,7 +21,6 @@ const QUERY_BYTES_MAX: usize = 4 << 10;
 /// Longest bake time.
 const BAKE_MAX: Period = Period::minutes(30 * 24 * 60);
 
-
 /// A part of the fleet, one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -227,7 +226,8 @@ impl GuardReading {
         let compares = guard.max_ratio.is_some() || guard.min_ratio.is_some();
         let ratio = canary.zip(control).map(|(canary, control)| if canary == control { 1.0 } else { canary / control });
         let over = |value: Option<f64>, most: Option<f64>| value.zip(most).is_some_and(|(value, most)| value > most);
-        let under = |value: Option<f64>, least: Option<f64>| value.zip(least).is_some_and(|(value, least)| value < least);
+        let under =
+            |value: Option<f64>, least: Option<f64>| value.zip(least).is_some_and(|(value, least)| value < least);
         let broken = over(ratio, guard.max_ratio)
             || under(ratio, guard.min_ratio)
             || over(canary, guard.max_value)
@@ -345,7 +345,16 @@ mod tests {
     fn guard(action: GuardAction) -> RolloutGuard {
         let (name, query) = ("hits".to_owned(), "a{$group}".to_owned());
         let (max_value, min_value, max_ratio) = (None, None, None);
-        RolloutGuard { name, query, max_ratio, min_ratio: Some(0.9), max_value, min_value, hold_for: Period::seconds(10), action }
+        RolloutGuard {
+            name,
+            query,
+            max_ratio,
+            min_ratio: Some(0.9),
+            max_value,
+            min_value,
+            hold_for: Period::seconds(10),
+            action,
+        }
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -365,7 +374,10 @@ mod tests {
         let good = read(Some(0.95), Some(1.0), None, at(110));
         assert_eq!(step(&good, at(110)), RolloutStep::Wait("the stage bakes".to_owned()));
         assert_eq!(step(&good, at(130)), RolloutStep::Next);
-        assert!(matches!(step(&read(None, Some(1.0), None, at(131)), at(131)), RolloutStep::Wait(_)), "nothing measured");
+        assert!(
+            matches!(step(&read(None, Some(1.0), None, at(131)), at(131)), RolloutStep::Wait(_)),
+            "nothing measured"
+        );
         assert!(matches!(step(&read(Some(1.0), None, None, at(131)), at(131)), RolloutStep::Wait(_)), "no control");
         let bad = read(Some(0.5), Some(1.0), Some(&good), at(111));
         assert!(bad.broken && matches!(step(&bad, at(120)), RolloutStep::Wait(_)), "not yet for ten seconds");
