@@ -63,6 +63,11 @@ impl Desk {
         number
     }
 
+    fn is_empty(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.rows.is_empty() && waiting.applied.is_empty()
+    }
+
     fn take(&self) -> Option<(Vec<InstanceWrite>, Vec<i64>, u64)> {
         let mut waiting = self.waiting.lock();
         if waiting.rows.is_empty() && waiting.applied.is_empty() {
@@ -141,7 +146,7 @@ impl Policies {
         self.desk.put(row, applied);
     }
 
-    /// Writes what streams say, until cancelled and all is written.
+    /// Writes what streams say, until cancelled and all is written that can be.
     pub(super) async fn write_fleet(self: Arc<Self>, cancel: CancellationToken) {
         loop {
             tokio::select! {
@@ -149,26 +154,20 @@ impl Policies {
                 () = cancel.cancelled() => {}
             }
             while let Some((rows, applied, number)) = self.desk.take() {
-                match Desk::write(&self.storage, &rows, &applied).await {
-                    Ok(()) => {
-                        self.desk.written.send_replace(number);
-                        self.settling.notify_one();
-                    }
-                    Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "what instances run is not written now"
-                        );
-                        self.desk.put_back(rows, applied);
-                        if cancel.is_cancelled() {
-                            return;
-                        }
-                        tokio::time::sleep(RETRY_AFTER).await;
-                    }
+                if let Err(error) = Desk::write(&self.storage, &rows, &applied).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "what instances run is not written now");
+                    self.desk.put_back(rows, applied);
+                    break;
                 }
+                self.desk.written.send_replace(number);
+                self.settling.notify_one();
             }
             if cancel.is_cancelled() {
                 return;
+            }
+            if !self.desk.is_empty() {
+                tokio::time::sleep(RETRY_AFTER).await;
+                self.desk.wake.notify_one();
             }
         }
     }

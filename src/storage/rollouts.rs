@@ -220,7 +220,7 @@ impl Storage {
                 RolloutMove::Resume => ("running", false),
                 RolloutMove::Pause => ("paused", false),
                 RolloutMove::Next(share) => {
-                    reach.as_array_mut().map(|reach| reach.push(serde_json::json!(share)));
+                    reach.as_array_mut().into_iter().for_each(|reach| reach.push(serde_json::json!(share)));
                     ("running", false)
                 }
                 RolloutMove::Done => ("done", true),

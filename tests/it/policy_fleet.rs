@@ -111,6 +111,32 @@ async fn the_fleet_shows_who_runs_what_who_refused_it_and_who_is_gone() {
     .await;
 }
 
+/// Tasks that read a key over and over, and count old values that they began to read after convergence was said.
+struct Readers {
+    converged: Arc<AtomicBool>,
+    stale: Arc<AtomicU64>,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+impl Readers {
+    fn start(shops: [&Shop; 2]) -> Self {
+        let (converged, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut tasks = tokio::task::JoinSet::new();
+        for cache in shops.map(|shop| shop.cache.clone()) {
+            let (converged, stale) = (Arc::clone(&converged), Arc::clone(&stale));
+            tasks.spawn(async move {
+                loop {
+                    let said = converged.load(Ordering::SeqCst);
+                    let read = cache.get_or_load(&7).await.unwrap();
+                    stale.fetch_add(u64::from(said && read == Some(0)), Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        }
+        Self { converged, stale, _tasks: tasks }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reads_what_an_invalidation_has_ended_once_it_is_said_to_have_converged() {
     let database = Database::create().await;
@@ -132,22 +158,7 @@ async fn nobody_reads_what_an_invalidation_has_ended_once_it_is_said_to_have_con
         })
         .await;
     }
-    // Whoever reads the old value although convergence was said before it began to read.
-    let (converged, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let readers: Vec<_> = [near.cache.clone(), cut.cache.clone()]
-        .into_iter()
-        .map(|cache| {
-            let (converged, stale) = (Arc::clone(&converged), Arc::clone(&stale));
-            tokio::spawn(async move {
-                loop {
-                    let said = converged.load(Ordering::SeqCst);
-                    let read = cache.get_or_load(&7).await.unwrap();
-                    stale.fetch_add(u64::from(said && read == Some(0)), Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            })
-        })
-        .collect();
+    let readers = Readers::start([&near, &cut]);
     line.is_dead(true);
     source.0.store(1, Ordering::SeqCst);
     let mut invalidations = InvalidationServiceClient::new(channel(&here).await);
@@ -173,7 +184,7 @@ async fn nobody_reads_what_an_invalidation_has_ended_once_it_is_said_to_have_con
         invalidations.get_invalidation(get).await.unwrap().into_inner().converged
     })
     .await;
-    converged.store(true, Ordering::SeqCst);
+    readers.converged.store(true, Ordering::SeqCst);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     for _ in 0..50 {
         assert_eq!(cut.cache.get_or_load(&7).await.unwrap(), Some(1));
@@ -183,10 +194,23 @@ async fn nobody_reads_what_an_invalidation_has_ended_once_it_is_said_to_have_con
         fleet(&here, false).await.iter().all(|one| one.connected && one.invalidation == 1)
     })
     .await;
-    assert_eq!(stale.load(Ordering::SeqCst), 0, "read after it was said that nobody does");
-    readers.iter().for_each(tokio::task::JoinHandle::abort);
+    assert_eq!(readers.stale.load(Ordering::SeqCst), 0, "read after it was said that nobody does");
+    assert!(near.sdk.stop(Duration::from_secs(5)).await);
+}
 
-    // With everybody there it is a matter of moments.
+#[tokio::test(flavor = "multi_thread")]
+async fn invalidations_are_in_order_and_soon_everywhere() {
+    let server = Options::on(&Database::create().await).start();
+    let source = Versions::default();
+    let shops = [
+        Shop::start(channel(&server).await, "shop-1", &source).await,
+        Shop::start(channel(&server).await, "shop-2", &source).await,
+    ];
+    eventually("both are there", async || fleet(&server, false).await.len() == 2).await;
+    let mut invalidations = InvalidationServiceClient::new(channel(&server).await);
+    let of_others = proto::InvalidateRequest { service: "mail".to_owned(), all: true, ..Default::default() };
+    assert_eq!(invalidations.invalidate(of_others).await.unwrap().into_inner().sequence, 1);
+
     let all = proto::InvalidateRequest { service: "shop".to_owned(), all: true, ..Default::default() };
     let next = invalidations.invalidate(all).await.unwrap().into_inner();
     let get = proto::GetInvalidationRequest { sequence: next.sequence };
@@ -200,7 +224,9 @@ async fn nobody_reads_what_an_invalidation_has_ended_once_it_is_said_to_have_con
     assert_eq!(list.invalidations.iter().map(|one| one.sequence).collect::<Vec<_>>(), [2, 1]);
     let nothing = invalidations.invalidate(proto::InvalidateRequest::default()).await.unwrap_err();
     assert_eq!((nothing.code(), nothing.message().starts_with("keys")), (Code::InvalidArgument, true), "{nothing}");
-    assert!(near.sdk.stop(Duration::from_secs(5)).await);
+    for shop in shops {
+        assert!(shop.sdk.stop(Duration::from_secs(5)).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,10 +335,9 @@ async fn load(server: &Server, shops: &[Shop], until: impl AsyncFn() -> bool) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_it() {
-    let database = Database::create().await;
-    let server = Options::on(&database).with("FASTBREAK_WINDOW", "1s").start();
+/// A server and ten instances that obey a policy.
+async fn ten_shops() -> (Server, Vec<Shop>, RolloutServiceClient<Channel>) {
+    let server = Options::on(&Database::create().await).with("FASTBREAK_WINDOW", "1s").start();
     client(&server).await.create_policy(create(policy("shop", 3_600))).await.unwrap();
     let source = Versions::default();
     let mut shops = Vec::new();
@@ -322,31 +347,43 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
     for shop in &shops {
         eventually("the policy is obeyed", async || shop.ttl() == Duration::from_secs(3_600)).await;
     }
-    let mut rollouts = RolloutServiceClient::new(channel(&server).await);
-    let stage = |percent, bake| proto::RolloutStage { percent, bake: seconds(bake), ..Default::default() };
-    let start = |ttl: i64, guards: Vec<proto::RolloutGuard>, bake: i64| proto::StartRolloutRequest {
-        policy: Some(policy("shop", ttl)),
-        stages: vec![stage(10.0, bake), stage(50.0, bake), stage(100.0, bake)],
-        guards,
-        author: "ada".to_owned(),
-        ..Default::default()
-    };
-    let guard = proto::RolloutGuard {
+    let rollouts = RolloutServiceClient::new(channel(&server).await);
+    (server, shops, rollouts)
+}
+
+fn guard(query: &str) -> proto::RolloutGuard {
+    proto::RolloutGuard {
         name: "hit ratio".to_owned(),
-        query: "sum(increase(shop_hits_total{$group}[5s])) / sum(increase(shop_reads_total{$group}[5s]))".to_owned(),
+        query: query.to_owned(),
         min_ratio: Some(0.8),
         hold_for: seconds(2),
         ..Default::default()
-    };
-    let broken = proto::RolloutGuard { query: "sum(x{$group}".to_owned(), ..guard.clone() };
-    let refused = rollouts.start_rollout(start(0, vec![broken], 1)).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), refused.message().contains("guards[0].query")),
-        (Code::InvalidArgument, true),
-        "{refused}"
-    );
+    }
+}
 
-    let started = rollouts.start_rollout(start(0, vec![guard.clone()], 8)).await.unwrap().into_inner();
+const HIT_RATIO: &str = "sum(increase(shop_hits_total{$group}[5s])) / sum(increase(shop_reads_total{$group}[5s]))";
+
+/// A rollout of a TTL to a tenth, a half, and everybody.
+fn start(ttl: i64, guard: proto::RolloutGuard, bake: i64) -> proto::StartRolloutRequest {
+    let stage = |percent| proto::RolloutStage { percent, bake: seconds(bake), ..Default::default() };
+    proto::StartRolloutRequest {
+        policy: Some(policy("shop", ttl)),
+        stages: vec![stage(10.0), stage(50.0), stage(100.0)],
+        guards: vec![guard],
+        author: "ada".to_owned(),
+        ..Default::default()
+    }
+}
+
+async fn standing(server: &Server) -> i64 {
+    let stands = proto::GetPolicyRequest { id: "of-shop".to_owned(), revision: 0 };
+    client(server).await.get_policy(stands).await.unwrap().into_inner().revision
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_it() {
+    let (server, shops, mut rollouts) = ten_shops().await;
+    let started = rollouts.start_rollout(start(0, guard(HIT_RATIO), 8)).await.unwrap().into_inner();
     assert_eq!((started.from_revision, started.to_revision, started.stage), (1, 2, 0));
     let busy = client(&server).await.update_policy(update(policy("shop", 30), 0)).await.unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition, "{busy}");
@@ -356,12 +393,8 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
     load(&server, &shops, async || {
         let with_it = shops.iter().filter(|shop| shop.ttl().is_zero()).count() as u64;
         most.fetch_max(with_it, Ordering::SeqCst);
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "not taken back: {:?}",
-            rollouts.clone().get_rollout(get.clone()).await
-        );
         let rollout = rollouts.clone().get_rollout(get.clone()).await.unwrap().into_inner();
+        assert!(began.elapsed() < Duration::from_secs(60), "not taken back: {rollout:?}");
         rollout.state() == proto::RolloutState::RolledBack
     })
     .await;
@@ -376,13 +409,36 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
     for shop in &shops {
         eventually("everybody has what was before", async || shop.ttl() == Duration::from_secs(3_600)).await;
     }
-    let stands = proto::GetPolicyRequest { id: "of-shop".to_owned(), revision: 0 };
-    assert_eq!(client(&server).await.get_policy(stands.clone()).await.unwrap().into_inner().revision, 1);
+    assert_eq!(standing(&server).await, 1);
+}
 
-    // A good one goes all the way, by itself, once the bad one is out of the guard's sight.
-    let calm = Instant::now() + Duration::from_secs(6);
-    load(&server, &shops, async || Instant::now() > calm).await;
-    let started = rollouts.start_rollout(start(1_800, vec![guard], 2)).await.unwrap().into_inner();
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_ttl_goes_all_the_way_by_itself_and_a_person_may_hold_it_or_take_it_back() {
+    let (server, shops, mut rollouts) = ten_shops().await;
+    let refused = rollouts.start_rollout(start(0, guard("sum(x{$group}"), 1)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message().contains("guards[0].query")),
+        (Code::InvalidArgument, true),
+        "{refused}"
+    );
+    let same = rollouts.start_rollout(start(3_600, guard(HIT_RATIO), 1)).await.unwrap_err();
+    assert_eq!(same.code(), Code::FailedPrecondition, "{same}");
+
+    let started = rollouts.start_rollout(start(900, guard(HIT_RATIO), 600)).await.unwrap().into_inner();
+    let go = proto::MoveRolloutRequest { id: started.id, author: "bob".to_owned(), reason: "lunch".to_owned() };
+    let paused = rollouts.pause_rollout(go.clone()).await.unwrap().into_inner();
+    assert_eq!((paused.state(), paused.reason.as_str()), (proto::RolloutState::Paused, "lunch"));
+    let promoted = rollouts.promote_rollout(go.clone()).await.unwrap().into_inner();
+    assert_eq!((promoted.state(), promoted.stage), (proto::RolloutState::Running, 1));
+    let has = |ttl: u64| shops.iter().filter(|shop| shop.ttl() == Duration::from_secs(ttl)).count();
+    let share = |n: usize| fastbreak::model::share("of-shop", &format!("shop-{n}"));
+    let meant = (0..10).filter(|n| share(*n) < 50.0).count().max(1);
+    eventually("half has it, by hash", async || has(900) == meant).await;
+    rollouts.roll_back_rollout(go.clone()).await.unwrap();
+    eventually("nobody has it", async || has(3_600) == 10).await;
+    assert_eq!(rollouts.resume_rollout(go).await.unwrap_err().code(), Code::FailedPrecondition, "it has ended");
+
+    let started = rollouts.start_rollout(start(1_800, guard(HIT_RATIO), 2)).await.unwrap().into_inner();
     assert_eq!((started.from_revision, started.to_revision), (1, 3), "revision 2 was never taken by everybody");
     let get = proto::GetRolloutRequest { id: started.id };
     let began = Instant::now();
@@ -392,8 +448,6 @@ async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_i
         rollout.state() == proto::RolloutState::Done
     })
     .await;
-    for shop in &shops {
-        eventually("everybody has it", async || shop.ttl() == Duration::from_secs(1_800)).await;
-    }
-    assert_eq!(client(&server).await.get_policy(stands).await.unwrap().into_inner().revision, 3);
+    eventually("everybody has it", async || has(1_800) == 10).await;
+    assert_eq!(standing(&server).await, 3);
 }

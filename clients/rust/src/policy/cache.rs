@@ -24,8 +24,24 @@ struct CacheTarget<S: Source> {
 /// The target of `cache`; the policy that it has now is the one that it goes back to.
 pub(super) fn target<S: Source>(name: &str, cache: &Cache<S>) -> Arc<dyn Target> {
     let home = CachePolicy::clone(&cache.policy());
-    let lease = Mutex::new(home.coherence_lease);
-    Arc::new(CacheTarget { name: name.to_owned(), cache: cache.clone(), home, lease })
+    let lease = Mutex::new(Duration::ZERO);
+    let target = CacheTarget { name: name.to_owned(), cache: cache.clone(), home, lease };
+    target.leased(target.home.coherence_lease);
+    Arc::new(target)
+}
+
+/// As good as for ever: a year.
+const ALWAYS: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl<S: Source> CacheTarget<S> {
+    /// Memory that needs leave has none until the server gives it; memory that needs none may always be read.
+    fn leased(&self, lease: Duration) {
+        let before = std::mem::replace(&mut *self.lease.lock(), lease);
+        if before.is_zero() != lease.is_zero() {
+            let now = Instant::now();
+            self.cache.set_trusted_until(if lease.is_zero() { now + ALWAYS } else { now });
+        }
+    }
 }
 
 impl<S: Source> Target for CacheTarget<S> {
@@ -45,7 +61,7 @@ impl<S: Source> Target for CacheTarget<S> {
         };
         let lease = policy.coherence_lease;
         self.cache.set_policy(policy).map_err(|error| error.to_string())?;
-        *self.lease.lock() = lease;
+        self.leased(lease);
         Ok(())
     }
 
