@@ -70,11 +70,21 @@
 //! ## A policy, from who writes it to an instance that obeys
 //!
 //! 1. A policy is checked, every mistake at once ([`model::Policy`]), and kept as a revision with who made it and why.
-//! 2. Each replica asks twice a second for the number of revisions, and at once after a write of its own; what changed goes to
-//!    the streams of `PolicyService.Watch` through [`policy::Policies::watch`].
-//! 3. A stream remembers the revisions that it sent, and once the last message is answered tells the difference to the newest
-//!    state: nothing queues for a slow instance.
-//! 4. The SDK (`clients/rust`) checks, applies, answers with ACK or NACK, and keeps the last good policies on disk.
+//! 2. Whatever an instance may have to be told raises the one row of `policy_changes` in its transaction: policies, rollouts,
+//!    overrides, invalidations, warmings. Each replica that is watched looks at it twice a second, at once after a write of its
+//!    own, and whenever an instance asks; it then reads the house anew ([`policy::House`]).
+//! 3. A stream remembers what it sent ([`policy::Told`]), and once the last message is answered tells the difference to the
+//!    newest state: nothing queues for a slow instance. Invalidations alone go one by one.
+//! 4. The SDK (`clients/rust`) checks, applies, answers with ACK or NACK, and keeps the last good policies on disk. What it
+//!    answers is the fleet: `policy_instances`.
+//!
+//! A rollout leaves the policy as it stands and gives a later revision to those whose hash is within its stage; one replica at
+//! a time measures its guards and moves it. A rule that fires renews an override; both ends count its lease by themselves.
+//!
+//! An invalidation has converged when no instance may read an entry from before it. A Ping is answered only by a look that
+//! began after it came, and after all that the look saw was sent; the Pong lets memory be read for a lease from when the Ping
+//! was sent. So a lease that knows nothing of an invalidation ends at most one lease after its commit, and every instance is in
+//! `policy_instances`, with its lease, before its first Ping is answered.
 //!
 //! ## Laws
 //!
