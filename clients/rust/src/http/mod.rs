@@ -183,9 +183,10 @@ impl Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         let outcome = labels::Outcome::of(self.status, self.failed);
-        self.settings.measures.ended(&self.labels, outcome, self.began.elapsed());
+        let took = self.began.elapsed();
+        self.settings.measures.ended(&self.labels, outcome, took);
         if let Some(span) = self.span.take() {
-            span.end(outcome);
+            span.end(outcome, took);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The span of a request, which goes on the caller's trace.
 
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
 use http::HeaderMap;
 use http::request::Parts;
 use opentelemetry::propagation::Extractor;
@@ -21,8 +24,11 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// A span under way.
-pub(super) struct Span(Context);
+/// Attributes that a span has in the end: room for them is made at once.
+const ATTRIBUTES: usize = 6;
+
+/// A span under way, and when it began.
+pub(super) struct Span(Context, SystemTime);
 
 impl Span {
     pub(super) fn start(tracer: &global::BoxedTracer, parts: &Parts, labels: &Labels) -> Self {
@@ -30,18 +36,21 @@ impl Span {
             propagator.extract_with_context(&Context::current(), &Headers(&parts.headers))
         });
         let name = match &labels.route {
-            Some(route) => format!("{} {route}", labels.method()),
-            None => labels.method().to_owned(),
+            Some(route) => [labels.method(), " ", route].concat().into(),
+            None => Cow::Borrowed(labels.method()),
         };
-        let attributes = [
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
+        attributes.extend([
             KeyValue::new("http.request.method", labels.method()),
             KeyValue::new("url.scheme", labels.scheme()),
             KeyValue::new("http.route", labels.route()),
             KeyValue::new("network.protocol.version", labels.version),
-        ];
-        let builder = tracer.span_builder(name).with_kind(SpanKind::Server).with_attributes(attributes);
+        ]);
+        let began = opentelemetry::time::now();
+        let mut builder = tracer.span_builder(name).with_kind(SpanKind::Server).with_start_time(began);
+        builder.attributes = Some(attributes);
         let span = tracer.build_with_context(builder, &parent);
-        Self(parent.with_span(span))
+        Self(parent.with_span(span), began)
     }
 
     /// What is done in it is done within the span.
@@ -50,7 +59,8 @@ impl Span {
         what()
     }
 
-    pub(super) fn end(self, outcome: Outcome) {
+    /// It took as long as the request is said to have.
+    pub(super) fn end(self, outcome: Outcome, took: Duration) {
         let span = self.0.span();
         if let Some(status) = outcome.status() {
             span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
@@ -59,6 +69,6 @@ impl Span {
             span.set_attribute(KeyValue::new("error.type", error));
             span.set_status(Status::error(""));
         }
-        span.end();
+        span.end_with_timestamp(self.1 + took);
     }
 }
