@@ -32,6 +32,7 @@ mod retry;
 mod start;
 #[cfg(feature = "otlp")]
 pub mod telemetry;
+mod told;
 
 #[cfg(all(feature = "otlp", feature = "policies"))]
 pub use start::{Builder, FastBreak, StartError};

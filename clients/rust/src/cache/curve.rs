@@ -1,9 +1,10 @@
-//! What other lives and sizes would do: the miss ratio by TTL and by entries kept, from a sample of the keys.
+//! What other lives and sizes would do: the hit ratio by TTL and by entries kept, from a sample of the keys.
 //!
 //! SHARDS (Waldspurger et al., FAST 2015): keys are watched when their hash is below a bound, so a watched key is watched at
 //! each of its reads, and what is seen of them, scaled, holds for all. Distances are those of an LRU. When too many keys are
-//! watched the bound is halved. What holds fewer than a hundred watched keys, and a life of a few hundred reads, is off by more
-//! than the three points within which the rest is. A TTL is simulated as it is: from the load on, not from the last read.
+//! watched the bound is halved. A TTL is simulated as it is: from the load on, not from the last read; what is alive by it
+//! is what it would keep. Of a life and a size together, the lesser hit ratio is told: what hits must be both young and near,
+//! and those reads are mostly the same. What holds fewer than a hundred watched keys would be chance, and is not told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,33 +12,95 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use super::clock::ticks;
+
 /// Most keys watched.
 const KEYS_MAX: usize = 8192;
 /// Places in time, before they are numbered anew.
 const PLACES: usize = KEYS_MAX * 4;
 /// A size is told about when it holds so many watched keys; with fewer it would be chance.
 const WATCHED_MIN: f64 = 100.0;
-/// Lives that are tried, in seconds.
-const TTLS: [u32; 12] = [1, 5, 15, 30, 60, 120, 300, 900, 1800, 3600, 21_600, 86_400];
+/// Lives that are tried are powers of 2, from 1 s to 12 d.
+const TTLS: usize = 21;
+/// With fewer reads nothing is told.
+const READS_MIN: f64 = 200.0;
+/// With more, what was counted before weighs half.
+const READS_MAX: f64 = (1 << 18) as f64;
 /// Sizes that are tried are powers of 2^(1/2), from 1 entry to 2^32.
 const SIZES: usize = 64;
 
-/// How misses would depend on lives and sizes.
+/// A life, and what it would do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ByTtl {
+    /// The TTL.
+    pub ttl: Duration,
+    /// Reads that would miss, of all, with room for every entry.
+    pub miss_ratio: f64,
+    /// Entries that would be alive now.
+    pub entries: f64,
+}
+
+/// How misses would depend on lives and sizes. It looks back over some hundred thousand watched reads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve {
     /// Reads that this rests on.
     pub sampled_reads: u64,
-    /// `(TTL, miss ratio)`, with room for all.
-    pub by_ttl: Vec<(Duration, f64)>,
-    /// `(entries, miss ratio)`, with no end to their lives.
+    /// The shortest first.
+    pub by_ttl: Vec<ByTtl>,
+    /// `(entries, miss ratio)`, with no end to their lives; the fewest first.
     pub by_entries: Vec<(u64, f64)>,
+    /// Keys, and the part of reads that were the first of theirs.
+    all: (f64, f64),
+    /// Entries of which so few would be chance.
+    entries_min: f64,
+}
+
+/// What a cache would do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Reads that it would answer, of all.
+    pub hit_ratio: f64,
+    /// Entries that it would hold, those past their life not counted.
+    pub entries: f64,
+}
+
+impl Curve {
+    /// What a memory would do whose entries live for `ttl`, and which has room for so many. None: it cannot be told.
+    #[must_use]
+    pub fn estimate(&self, ttl: Duration, room: f64) -> Option<Estimate> {
+        let by_ttl = self.by_ttl.iter().map(|at| (at.ttl.as_secs_f64(), (at.miss_ratio, at.entries)));
+        let (of_ttl, alive) = between(by_ttl, ttl.as_secs_f64())?;
+        let (keys, first) = self.all;
+        let of_room = if room >= keys {
+            first
+        } else {
+            between(self.by_entries.iter().map(|(entries, misses)| (*entries as f64, (*misses, 0.0))), room)?.0
+        };
+        let entries = alive.min(room);
+        (entries >= self.entries_min).then(|| Estimate { hit_ratio: 1.0 - of_ttl.max(of_room), entries })
+    }
+}
+
+/// What stands at `x`: straight between two points by the logarithm of `x`, as at the last beyond it, and unknown before the
+/// first.
+fn between(points: impl Iterator<Item = (f64, (f64, f64))>, x: f64) -> Option<(f64, f64)> {
+    let mut before: Option<(f64, (f64, f64))> = None;
+    for (at, here) in points {
+        if at >= x {
+            let Some((from, there)) = before else { return (at <= x).then_some(here) };
+            let part = (x / from).ln() / (at / from).ln();
+            return Some((there.0 + (here.0 - there.0) * part, there.1 + (here.1 - there.1) * part));
+        }
+        before = Some((at, here));
+    }
+    before.map(|(_, last)| last)
 }
 
 struct Watched {
     /// The place of its last read.
     place: usize,
-    /// When each TTL would have loaded it last, in ms.
-    loaded: [u64; TTLS.len()],
+    /// When each TTL would have loaded it last, in ticks.
+    loaded: [u32; TTLS],
 }
 
 struct State {
@@ -46,7 +109,7 @@ struct State {
     tree: Vec<u32>,
     next: usize,
     reads: f64,
-    ttl_misses: [f64; TTLS.len()],
+    ttl_misses: [f64; TTLS],
     /// Reads by distance.
     distances: [f64; SIZES],
     cold: f64,
@@ -63,6 +126,11 @@ pub(super) struct Sampler {
     /// Keys with a hash below are watched.
     bound: AtomicU64,
     state: Mutex<State>,
+}
+
+/// A life, in ticks.
+fn life(number: usize) -> u32 {
+    ticks(Duration::from_secs(1 << number))
 }
 
 fn bound_of(ratio: f64) -> u64 {
@@ -85,18 +153,18 @@ impl Sampler {
 
     /// A key is read.
     #[inline]
-    pub(super) fn note(&self, hash: u64, now_ms: impl Fn() -> u64) {
+    pub(super) fn note(&self, hash: u64, now: impl Fn() -> u32) {
         // Other bits decide where it lies.
         let hash = hash.rotate_left(29);
         if hash < self.bound.load(Ordering::Relaxed) {
-            self.watch(hash, now_ms());
+            self.watch(hash, now());
         }
     }
 
     #[cold]
-    fn watch(&self, hash: u64, now_ms: u64) {
+    fn watch(&self, hash: u64, now: u32) {
         let mut state = self.state.lock();
-        state.note(hash, now_ms);
+        state.note(hash, now);
         if state.keys.len() > KEYS_MAX {
             let bound = self.bound.load(Ordering::Relaxed) / 2;
             self.bound.store(bound, Ordering::Relaxed);
@@ -105,8 +173,12 @@ impl Sampler {
     }
 
     /// After so many `reads` of all keys.
-    pub(super) fn curve(&self, reads: u64) -> Curve {
-        self.state.lock().curve(reads)
+    pub(super) fn curve(&self, reads: u64, now: u32) -> Curve {
+        let mut state = self.state.lock();
+        if state.reads > READS_MAX {
+            state.fade(reads);
+        }
+        state.curve(reads, now)
     }
 }
 
@@ -117,7 +189,7 @@ impl State {
             tree: Vec::new(),
             next: 0,
             reads: 0.0,
-            ttl_misses: [0.0; TTLS.len()],
+            ttl_misses: [0.0; TTLS],
             distances: [0.0; SIZES],
             cold: 0.0,
             ratio,
@@ -144,7 +216,7 @@ impl State {
         sum
     }
 
-    fn note(&mut self, hash: u64, now_ms: u64) {
+    fn note(&mut self, hash: u64, now: u32) {
         if self.tree.is_empty() {
             self.tree = vec![0; PLACES + 1];
         }
@@ -166,13 +238,13 @@ impl State {
             self.cold += 1.0;
         }
         self.add(place, 1);
-        let fresh = Watched { place, loaded: [0; TTLS.len()] };
+        let fresh = Watched { place, loaded: [0; TTLS] };
         let is_new = !self.keys.contains_key(&hash);
         let watched = self.keys.entry(hash).or_insert(fresh);
         watched.place = place;
-        for ((loaded, ttl), misses) in watched.loaded.iter_mut().zip(TTLS).zip(&mut self.ttl_misses) {
-            if is_new || now_ms - *loaded >= u64::from(ttl) * 1000 {
-                *loaded = now_ms;
+        for (number, (loaded, misses)) in watched.loaded.iter_mut().zip(&mut self.ttl_misses).enumerate() {
+            if is_new || now.saturating_sub(*loaded) >= life(number) {
+                *loaded = now;
                 *misses += 1.0;
             }
         }
@@ -195,41 +267,75 @@ impl State {
         self.keys.retain(|hash, _| *hash < bound);
         self.renumber();
         self.ratio /= 2.0;
+        self.weigh_half();
+    }
+
+    fn weigh_half(&mut self) {
         self.reads /= 2.0;
         self.cold /= 2.0;
         self.ttl_misses.iter_mut().chain(&mut self.distances).for_each(|count| *count /= 2.0);
     }
 
-    fn curve(&self, reads: u64) -> Curve {
+    /// What was counted until now weighs half of what comes.
+    fn fade(&mut self, reads: u64) {
+        self.weigh_half();
+        self.reads_before = reads - reads.saturating_sub(self.reads_before) / 2;
+    }
+
+    fn curve(&self, reads: u64, now: u32) -> Curve {
         // Of the few keys that are read most, some are watched or not by chance. Their reads are near ones, which hit; so
         // what is missing or too much of reads was hits (SHARDS-adj).
         let expected = reads.saturating_sub(self.reads_before) as f64 * self.ratio;
         let all = expected.max(self.ttl_misses.iter().copied().fold(self.cold, f64::max));
-        if self.reads == 0.0 || all == 0.0 {
+        if self.reads < READS_MIN {
             return Curve::default();
         }
         let of_reads = |misses: f64| (misses / all).clamp(0.0, 1.0);
-        let by_ttl = TTLS.iter().zip(self.ttl_misses);
-        let by_ttl = by_ttl.map(|(ttl, misses)| (Duration::from_secs(u64::from(*ttl)), of_reads(misses))).collect();
+        let by_ttl = self.ttl_misses.iter().zip(self.alive(now)).enumerate().map(|(number, (misses, alive))| ByTtl {
+            ttl: Duration::from_secs(1 << number),
+            miss_ratio: of_reads(*misses),
+            entries: f64::from(alive) / self.ratio,
+        });
+        // All of them are no chance.
+        let entries_min = if self.ratio < 1.0 { WATCHED_MIN / self.ratio } else { 0.0 };
         let mut far = self.reads;
         let mut by_entries = Vec::with_capacity(SIZES);
         for (size, reads) in self.distances.iter().enumerate() {
             far -= reads;
             let entries = (size as f64 / 2.0).exp2();
-            if entries * self.ratio >= WATCHED_MIN {
+            if entries >= entries_min {
                 by_entries.push((entries as u64, of_reads(far)));
             }
             if far <= self.cold {
                 break;
             }
         }
-        Curve { sampled_reads: self.reads as u64, by_ttl, by_entries }
+        Curve {
+            sampled_reads: self.reads as u64,
+            by_ttl: by_ttl.collect(),
+            by_entries,
+            all: (self.keys.len() as f64 / self.ratio, of_reads(self.cold)),
+            entries_min,
+        }
+    }
+
+    /// Watched keys that each TTL would keep now.
+    fn alive(&self, now: u32) -> [u32; TTLS] {
+        let mut alive = [0; TTLS];
+        for watched in self.keys.values() {
+            for (number, (alive, loaded)) in alive.iter_mut().zip(watched.loaded).enumerate() {
+                *alive += u32::from(now.saturating_sub(loaded) < life(number));
+            }
+        }
+        alive
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TICK_MS: u64 = 16;
 
     /// Reads of keys by Zipf's law, one each millisecond.
     fn trace() -> Vec<u64> {
@@ -239,56 +345,101 @@ mod tests {
         (0..150_000).map(|_| (keys.powf(random.f64())) as u64).collect()
     }
 
-    fn exact_ttl(trace: &[u64], ttl_ms: u64) -> f64 {
-        let (mut loaded, mut misses) = (HashMap::new(), 0);
+    /// What an LRU of that size does whose entries live so long: its hit ratio, and what is alive in it at the end.
+    fn exact(trace: &[u64], ttl: Duration, size: usize) -> Estimate {
+        let (ttl, end) = (ttl.as_millis() as usize, trace.len());
+        let (mut kept, mut order, mut hits) = (HashMap::new(), std::collections::BTreeMap::new(), 0);
         for (n, key) in trace.iter().enumerate() {
-            let now = n as u64;
-            if loaded.get(key).is_none_or(|at| now - at >= ttl_ms) {
-                loaded.insert(*key, now);
-                misses += 1;
+            let mut loaded = n;
+            if let Some((read, before)) = kept.get(key).copied() {
+                order.remove(&read);
+                if n - before < ttl {
+                    loaded = before;
+                    hits += 1;
+                }
             }
-        }
-        f64::from(misses) / trace.len() as f64
-    }
-
-    fn exact_lru(trace: &[u64], size: usize) -> f64 {
-        let (mut last, mut order, mut misses) = (HashMap::new(), std::collections::BTreeMap::new(), 0);
-        for (n, key) in trace.iter().enumerate() {
-            match last.insert(*key, n) {
-                Some(before) => drop(order.remove(&before)),
-                None => misses += 1,
-            }
+            kept.insert(*key, (n, loaded));
             order.insert(n, *key);
             if order.len() > size
                 && let Some((_, oldest)) = order.pop_first()
             {
-                last.remove(&oldest);
+                kept.remove(&oldest);
             }
         }
-        f64::from(misses) / trace.len() as f64
+        let alive = kept.values().filter(|(_, loaded)| end - loaded < ttl).count();
+        Estimate { hit_ratio: f64::from(hits) / end as f64, entries: alive as f64 }
+    }
+
+    /// The same at each run.
+    fn hash(key: u64) -> u64 {
+        (key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+    }
+
+    fn sampled(trace: &[u64], ratio: f64) -> (Sampler, Curve) {
+        let sampler = Sampler::new(ratio);
+        for (n, key) in trace.iter().enumerate() {
+            sampler.note(hash(*key), || (n as u64 / TICK_MS) as u32);
+        }
+        let curve = sampler.curve(trace.len() as u64, (trace.len() as u64 / TICK_MS) as u32);
+        (sampler, curve)
+    }
+
+    /// How far it is off, in hit ratio and as a part of the entries; none when it cannot be told.
+    fn off(curve: &Curve, trace: &[u64], ttl: Duration, size: usize) -> Option<(f64, f64)> {
+        let told = curve.estimate(ttl, size as f64)?;
+        let exact = exact(trace, ttl, size);
+        Some(((told.hit_ratio - exact.hit_ratio).abs(), (told.entries / exact.entries - 1.0).abs()))
     }
 
     #[test]
     fn a_sample_tells_what_an_exact_simulation_does_within_three_points() {
         let trace = trace();
-        // The same at each run.
-        let hash = |key: u64| {
-            (key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xBF58_476D_1CE4_E5B9)
-        };
-        let sampler = Sampler::new(0.3);
-        for (n, key) in trace.iter().enumerate() {
-            sampler.note(hash(*key), || n as u64);
+        let (ever, all) = (Duration::from_secs(1 << 20), trace.len());
+        let lives = [2, 3, 6, 10, 24, 60, 120].map(|seconds| (Duration::from_secs(seconds), all));
+        let sizes = [500, 1_000, 3_000, 5_000, 9_000, 15_000].map(|size| (ever, size));
+        // Six thousand watched keys, and one thousand.
+        for (part, (ratio_max, entries_max)) in [(0.3, (0.01, 0.1)), (0.05, (0.03, 0.2))] {
+            let (sampler, curve) = sampled(&trace, part);
+            assert!(sampler.state.lock().keys.len() <= KEYS_MAX);
+            let mut told = 0;
+            for (ttl, size) in lives.into_iter().chain(sizes) {
+                let Some((ratio, entries)) = off(&curve, &trace, ttl, size) else { continue };
+                assert!(ratio < ratio_max && entries < entries_max, "{part}: {ttl:?}, {size}: {ratio} {entries}");
+                told += 1;
+            }
+            assert!(told >= 9, "{told} of 13 are told from {part}");
         }
-        let curve = sampler.curve(trace.len() as u64);
-        assert!(sampler.state.lock().keys.len() <= KEYS_MAX);
-        let exact: Vec<(f64, f64)> = curve
-            .by_ttl
-            .iter()
-            .map(|(ttl, ratio)| (*ratio, exact_ttl(&trace, ttl.as_millis() as u64)))
-            .chain(curve.by_entries.iter().map(|(size, ratio)| (*ratio, exact_lru(&trace, *size as usize))))
-            .collect();
-        assert!(exact.len() > 15, "{curve:?}");
-        let far: Vec<_> = exact.iter().filter(|(told, exact)| (told - exact).abs() >= 0.03).collect();
-        assert!(far.is_empty(), "{far:?} of {exact:?}");
+    }
+
+    #[test]
+    fn a_life_and_a_size_together_are_told_within_three_points() {
+        let trace = trace();
+        let (_, curve) = sampled(&trace, 0.3);
+        for ttl in [3, 10, 30, 60].map(Duration::from_secs) {
+            for size in [500, 1_500, 5_000, 10_000] {
+                let (ratio, entries) = off(&curve, &trace, ttl, size).expect("it can be told");
+                assert!(ratio < 0.03 && entries < 0.1, "{ttl:?}, {size}: {ratio} {entries}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_be_chance_is_not_told_and_what_was_long_ago_weighs_less() {
+        let trace = trace();
+        let (_, curve) = sampled(&trace, 0.05);
+        let minute = Duration::from_secs(60);
+        assert_eq!(curve.estimate(minute, 1_000.0), None, "fifty watched keys");
+        assert_eq!(curve.estimate(Duration::from_millis(500), 20_000.0), None, "shorter than any that is tried");
+        assert!(curve.estimate(minute, 20_000.0).is_some());
+        assert_eq!(sampled(&trace[..1_000], 0.05).1, Curve::default());
+
+        // Sixty keys, all of them watched: exact, however few.
+        let few: Vec<u64> = trace.iter().map(|key| key % 60).collect();
+        let (sampler, curve) = sampled(&few, 1.0);
+        assert_eq!(curve.estimate(Duration::from_secs(1 << 20), 1e6).map(|told| told.entries), Some(60.0));
+        sampler.state.lock().fade(few.len() as u64);
+        let faded = sampler.curve(few.len() as u64, few.len() as u32 / 16);
+        assert_eq!(faded.sampled_reads, curve.sampled_reads / 2);
+        assert!((faded.by_ttl[3].miss_ratio - curve.by_ttl[3].miss_ratio).abs() < 1e-4);
     }
 }

@@ -24,6 +24,10 @@ pub(super) enum From {
     Redis,
     /// A write that had not reached the source.
     Waiting,
+    /// Redis, past its time, while it is loaded anew.
+    Stale,
+    /// Redis, past its time, for it cannot be loaded.
+    Late,
 }
 
 /// A load under way.
@@ -58,6 +62,8 @@ impl<V: Clone> Flight<V> {
         match self.from.load(Ordering::Acquire) {
             1 => From::Redis,
             2 => From::Waiting,
+            3 => From::Stale,
+            4 => From::Late,
             _ => From::Source,
         }
     }

@@ -17,8 +17,9 @@ use super::l2::{L2, LinkError, Targets};
 use super::policy::CachePolicy;
 use super::source::{CacheError, Source};
 use super::stamps::Stamps;
-use super::stats::Counters;
+use super::stats::{Counters, Loaded, Stats};
 use super::warm::Asked;
+use crate::told::Told;
 
 /// Names that wait to be told to other instances; with more, everything is made invalid instead.
 const DEBT_MAX: usize = 10_000;
@@ -67,6 +68,7 @@ pub(super) struct Inner<S: Source> {
     pub(super) stamps: Stamps,
     pub(super) flights: Flights<S::Value>,
     pub(super) counters: Counters,
+    pub(super) told: Told<Loaded>,
     pub(super) behind: Option<Behind<S>>,
     pub(super) sampler: Sampler,
     pub(super) asked: Asked<S::Key>,
@@ -110,6 +112,7 @@ impl<S: Source> Inner<S> {
             stamps: Stamps::default(),
             flights: Flights::new(),
             counters: Counters::default(),
+            told: Told::default(),
             behind,
             sampler: Sampler::new(policy.sample_ratio),
             asked: Asked::new(policy.warm_keys),
@@ -154,8 +157,7 @@ impl<S: Source> Inner<S> {
 
     /// Reads of all keys, until now.
     pub(super) fn reads(&self) -> u64 {
-        let stats = self.counters.read();
-        self.l1.size().hits + stats.l1_misses()
+        Stats { l1_hits: self.l1.size().hits, ..self.counters.read() }.reads()
     }
 
     /// Whether memory may be read.

@@ -71,16 +71,16 @@ pub use behind::Sync;
 pub use builder::{Applied, BuildError, Builder, Caches, Managed};
 pub use clock::Clock;
 pub use codec::Codec;
-pub use curve::Curve;
+pub use curve::{ByTtl, Curve, Estimate};
 pub use key::CacheKey;
 pub use l2::Targets;
 pub use policy::{CachePolicy, Compression, PolicyError, Retry, Strategy};
 pub use source::{CacheError, Failure, Source, Write};
-pub use stats::{LoadTimes, Stats};
+pub use stats::{LoadTimes, Loaded, Stats};
 pub use write::Entry;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -88,6 +88,7 @@ use tokio::time::Instant;
 
 use inner::Inner;
 use key::KEY_BYTES_MAX;
+use l2::L2;
 use read::{Seen, text_of};
 use write::Change;
 
@@ -103,6 +104,20 @@ pub struct Cache<S: Source> {
 impl<S: Source> Clone for Cache<S> {
     fn clone(&self) -> Self {
         Self { space: Arc::clone(&self.space), inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// Does not hold a cache up.
+pub struct WeakCache<S: Source> {
+    space: Arc<str>,
+    inner: Weak<Inner<S>>,
+}
+
+impl<S: Source> WeakCache<S> {
+    /// The cache, as long as a clone of it is there.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Cache<S>> {
+        Some(Cache { space: Arc::clone(&self.space), inner: self.inner.upgrade()? })
     }
 }
 
@@ -138,7 +153,7 @@ impl<S: Source> Cache<S> {
         let inner = &self.inner;
         key.with_text(|text| {
             let hash = inner.l1.hash(text.as_bytes());
-            inner.sampler.note(hash.0, || inner.clock.now_ms());
+            inner.sampler.note(hash.0, || inner.clock.now());
             if inner.hot.bypass.load(Ordering::Relaxed) || !inner.is_trusted() {
                 return None;
             }
@@ -157,20 +172,23 @@ impl<S: Source> Cache<S> {
 
     /// The value if it is in one of the levels; never loads.
     pub async fn get(&self, key: &S::Key) -> Option<S::Value> {
-        let text = text_of(key).ok()?;
-        if self.inner.hot.bypass.load(Ordering::Relaxed) {
+        let (text, inner) = (text_of(key).ok()?, &self.inner);
+        let hash = inner.l1.hash(text.as_bytes());
+        inner.sampler.note(hash.0, || inner.clock.now());
+        if inner.bypasses() {
             return None;
         }
-        let hash = self.inner.l1.hash(text.as_bytes());
-        if self.inner.is_trusted()
-            && let Seen::Hit(value, _) = self.inner.look(&text, hash)
-        {
+        if let Seen::Hit(value, _) = inner.look(&text, hash) {
             return value;
         }
-        if let Some(value) = self.inner.behind.as_ref().and_then(|behind| behind.waiting(&text)) {
+        if let Some(value) = inner.behind.as_ref().and_then(|behind| behind.waiting(&text)) {
+            inner.counters.waiting_hits.add(1);
             return value;
         }
-        self.inner.peek_l2(&text, &self.inner.policy()).await
+        let found = inner.peek_l2(&text, &inner.policy()).await;
+        let count = if found.is_some() { &inner.counters.l2_hits } else { &inner.counters.misses };
+        count.add(1);
+        found
     }
 
     /// Values of many keys, in their order, with as few round trips as there can be.
@@ -367,14 +385,38 @@ impl<S: Source> Cache<S> {
             bytes: size.bytes as u64,
             evicted: size.evicted,
             writes_waiting: self.inner.behind.as_ref().map_or(0, |behind| behind.len() as u64),
+            l2_is_left_alone: self.inner.l2.as_ref().is_some_and(L2::is_left_alone),
             ..self.inner.counters.read()
         }
+    }
+
+    /// Whether it has a level 2.
+    #[must_use]
+    pub fn has_redis(&self) -> bool {
+        self.inner.l2.is_some()
+    }
+
+    /// Whether writes may wait in a journal.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.inner.behind.is_some()
+    }
+
+    /// Tells `tell` of each call to the loader that ends, in the place of whoever was told before. It must be quick.
+    pub fn on_load(&self, tell: impl Fn(&Loaded) + Send + std::marker::Sync + 'static) {
+        self.inner.told.set(tell);
+    }
+
+    /// A handle that does not keep it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCache<S> {
+        WeakCache { space: Arc::clone(&self.space), inner: Arc::downgrade(&self.inner) }
     }
 
     /// What other lives and sizes would do, from a sample of the keys.
     #[must_use]
     pub fn curve(&self) -> Curve {
-        self.inner.sampler.curve(self.inner.reads())
+        self.inner.sampler.curve(self.inner.reads(), self.inner.clock.now())
     }
 
     /// Takes no more writes and waits until those that wait are at the source. False when some are not within that time: they

@@ -17,6 +17,7 @@ use super::l2::L2;
 use super::policy::CachePolicy;
 use super::source::{CacheError, Source};
 use super::stamps::Standing;
+use super::stats::Loaded;
 use super::trip::Trip;
 
 /// Values up to this size are taken out of memory without an allocation.
@@ -48,8 +49,7 @@ impl Taken {
 pub(super) enum Seen<V> {
     /// The value, or that there is none; whether it should be loaded anew by the way.
     Hit(Option<V>, bool),
-    /// Past its life, and to be served only when it cannot be loaded.
-    Late,
+    /// Nothing, or what is to be served only when it cannot be loaded.
     Miss,
 }
 
@@ -102,44 +102,44 @@ impl<S: Source> Inner<S> {
     /// A fresh entry of memory: its value, or that there is none. Counts no miss.
     #[inline]
     pub(super) fn fresh(&self, key: &str, hash: KeyHash) -> Option<Option<S::Value>> {
-        Some(self.find(key, hash, |age| age == Age::Fresh)?.1?.1)
+        Some(self.find((key, hash), true, |age| age == Age::Fresh)?.1?.1)
     }
 
     /// Whether a fresh entry is in memory.
     pub(super) fn is_there(&self, key: &S::Key) -> bool {
         key.with_text(|text| {
             let hash = self.l1.hash(text.as_bytes());
-            self.is_trusted() && self.fresh(text, hash).is_some()
+            let found = self.find((text, hash), false, |age| age == Age::Fresh);
+            self.is_trusted() && found.is_some_and(|(_, found)| found.is_some())
         })
     }
 
-    /// Looks into memory.
+    /// Looks into memory, if it may be read.
     pub(super) fn look(&self, key: &str, hash: KeyHash) -> Seen<S::Value> {
-        match self.find(key, hash, |age| matches!(age, Age::Fresh | Age::Early | Age::Stale)) {
-            Some((_, Some(found))) if found.0 != Age::Stale || self.serves_stale() => {
+        if !self.is_trusted() {
+            self.counters.misses_untrusted.add(1);
+            return Seen::Miss;
+        }
+        match self.find((key, hash), true, |age| matches!(age, Age::Fresh | Age::Early | Age::Stale)) {
+            Some((_, Some(found))) => {
+                self.counters.stale_served.add((found.0 == Age::Stale).into());
                 Seen::Hit(found.1, found.0 != Age::Fresh)
             }
-            Some((Age::Grace, _)) => Seen::Late,
-            Some((Age::Over, _)) => self.miss(hash, Some(Gone::Expired)),
+            Some((Age::Grace | Age::Over, _)) => self.miss(hash, Some(Gone::Expired)),
             Some((Age::Invalid, _)) => self.miss(hash, Some(Gone::Invalidated)),
             _ => self.miss(hash, None),
         }
     }
 
-    fn serves_stale(&self) -> bool {
-        self.counters.stale_served.add(1);
-        true
-    }
-
-    /// How the entry stands, and if `wanted`, its value.
+    /// How the entry stands, and if `wanted`, its value. What `is_read` counts when it is a hit.
     #[expect(
         clippy::type_complexity,
         reason = "how it stands; and its value, which there may be none of at the source"
     )]
     fn find(
         &self,
-        key: &str,
-        hash: KeyHash,
+        (key, hash): (&str, KeyHash),
+        is_read: bool,
         wanted: impl Fn(Age) -> bool,
     ) -> Option<(Age, Option<(Age, Option<S::Value>)>)> {
         let (now, generation) = (self.clock.now(), self.stamps.generation());
@@ -150,16 +150,17 @@ impl<S: Source> Inner<S> {
                 return Looked { made: (Age::Invalid, None), is_hit: false, restamp: None };
             }
             let age = self.age(held, hash, now);
-            let is_hit = wanted(age);
-            if is_hit {
+            let is_wanted = wanted(age);
+            if is_wanted {
                 taken.take(held.value);
             }
-            Looked { made: (age, is_hit.then_some(held.meta.negative)), is_hit, restamp: old.then_some(generation) }
+            let is_hit = is_wanted && is_read && matches!(age, Age::Fresh | Age::Early);
+            Looked { made: (age, is_wanted.then_some(held.meta.negative)), is_hit, restamp: old.then_some(generation) }
         };
         let (age, negative) = self.l1.read(hash, key.as_bytes(), look)?;
         let Some(negative) = negative else { return Some((age, None)) };
         if negative {
-            self.counters.negative_hits.add(1);
+            self.counters.negative_hits.add(is_read.into());
             return Some((age, Some((age, None))));
         }
         // Bytes that are no such value are as good as none.
@@ -180,7 +181,8 @@ impl<S: Source> Inner<S> {
     /// What may be served when the load has failed.
     fn late(&self, key: &str, hash: KeyHash) -> Option<S::Value> {
         let trusted = self.is_trusted();
-        let found = if trusted { self.find(key, hash, |age| age != Age::Over && age != Age::Invalid) } else { None };
+        let is_there = |age| age != Age::Over && age != Age::Invalid;
+        let found = if trusted { self.find((key, hash), false, is_there) } else { None };
         let value = found?.1?.1?;
         self.counters.grace_served.add(1);
         Some(value)
@@ -188,23 +190,14 @@ impl<S: Source> Inner<S> {
 
     /// From memory, or else from one flight for all who ask.
     pub(super) async fn get_or_load(self: &Arc<Self>, key: &S::Key, text: &str, hash: KeyHash) -> Answer<S::Value> {
-        if self.hot.bypass.load(Ordering::Relaxed) {
+        if self.bypasses() {
             return self.load(key, &self.policy()).await.map(|(value, _)| value);
         }
-        if self.is_trusted() {
-            match self.look(text, hash) {
-                Seen::Hit(value, anew) => {
-                    if anew {
-                        self.refresh(key, text, hash);
-                    }
-                    return Ok(value);
-                }
-                Seen::Late => self.counters.misses_expired.add(1),
-                Seen::Miss => {}
+        if let Seen::Hit(value, anew) = self.look(text, hash) {
+            if anew {
+                self.refresh(key, text, hash);
             }
-        } else {
-            self.counters.untrusted.add(1);
-            self.miss(hash, None);
+            return Ok(value);
         }
         let (flight, is_new) = self.flights.join(hash, text, self.stamps.generation());
         if is_new {
@@ -213,15 +206,30 @@ impl<S: Source> Inner<S> {
             self.counters.coalesced.add(1);
         }
         let answer = flight.answer().await;
-        match flight.from() {
-            From::Source => {}
-            From::Redis => self.counters.l2_hits.add(1),
-            From::Waiting => self.counters.waiting_hits.add(1),
+        if matches!(answer, Err(CacheError::Load(_)))
+            && let Some(value) = self.late(text, hash)
+        {
+            return Ok(Some(value));
         }
-        match answer {
-            Err(error @ CacheError::Load(_)) => self.late(text, hash).map(Some).ok_or(error),
-            answer => answer,
+        let count = match flight.from() {
+            From::Source => &self.counters.misses,
+            From::Redis => &self.counters.l2_hits,
+            From::Waiting => &self.counters.waiting_hits,
+            From::Stale => &self.counters.stale_served,
+            From::Late => &self.counters.grace_served,
+        };
+        count.add(1);
+        answer
+    }
+
+    /// Whether a read is to go as if there were no cache; it counts as a miss then.
+    pub(super) fn bypasses(&self) -> bool {
+        let bypasses = self.hot.bypass.load(Ordering::Relaxed);
+        if bypasses {
+            self.counters.bypassed.add(1);
+            self.counters.misses.add(1);
         }
+        bypasses
     }
 
     /// Loads anew, while what there is goes on being served.
@@ -246,6 +254,7 @@ impl<S: Source> Inner<S> {
         policy: &CachePolicy,
     ) -> Result<(Option<S::Value>, Duration), CacheError> {
         self.counters.loads.add(1);
+        let begun = Instant::now();
         let tries = async {
             let mut attempt = 1;
             loop {
@@ -263,22 +272,20 @@ impl<S: Source> Inner<S> {
                 self.counters.retries.add(1);
             }
         };
-        let answer = match timeout(policy.load_timeout, tries).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(format!("no answer within load_timeout of {:?}", policy.load_timeout)),
-        };
-        match answer {
-            Ok((value, took)) => {
+        let (why, error) = match timeout(policy.load_timeout, tries).await {
+            Ok(Ok((value, took))) => {
                 self.earn_retries(policy);
                 self.counters.loaded(took);
                 self.counters.loads_empty.add(u64::from(value.is_none()));
-                Ok((value, took))
+                self.told.tell(&Loaded { took, error: None });
+                return Ok((value, took));
             }
-            Err(why) => {
-                self.counters.load_errors.add(1);
-                Err(CacheError::Load(why))
-            }
-        }
+            Ok(Err(why)) => (why, "failed"),
+            Err(_elapsed) => (format!("no answer within load_timeout of {:?}", policy.load_timeout), "timeout"),
+        };
+        self.counters.load_errors.add(1);
+        self.told.tell(&Loaded { took: begun.elapsed(), error: Some(error) });
+        Err(CacheError::Load(why))
     }
 
     pub(super) fn may_retry(&self) -> bool {
@@ -366,9 +373,7 @@ impl<S: Source> Inner<S> {
         match l2.get(text, policy.l2_timeout).await {
             Ok((seq, frame, _)) => {
                 let (stored, left) = self.judge(l2, (text, seq), frame?, policy).await?;
-                let value = left.ok().and(stored.bytes)?;
-                self.counters.l2_hits.add(1);
-                stored.codec.decode(&value)
+                left.ok().and(stored.bytes).and_then(|value| stored.codec.decode(&value))
             }
             Err(error) => {
                 self.count_l2_error(&error);

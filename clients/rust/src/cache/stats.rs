@@ -17,6 +17,15 @@ impl Count {
     }
 }
 
+/// A call to the loader that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// How long the last try took; of one that failed, all tries and the waits between them.
+    pub took: Duration,
+    /// It failed: `failed` as the loader says, `timeout` when its time was over.
+    pub error: Option<&'static str>,
+}
+
 /// Upper bounds of the load-time histogram's buckets are 2^n µs, the last of them about a minute.
 const BUCKETS: usize = 27;
 
@@ -58,7 +67,7 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Reads answered from memory.
+            /// Reads answered from memory, within the TTL.
             pub l1_hits: u64,
             /// Entries in memory.
             pub entries: u64,
@@ -68,6 +77,8 @@ macro_rules! counters {
             pub evicted: u64,
             /// Writes that wait.
             pub writes_waiting: u64,
+            /// Redis is left alone now, since it did not answer.
+            pub l2_is_left_alone: bool,
             /// How long loads took.
             pub load_times: LoadTimes,
         }
@@ -86,16 +97,18 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Reads answered from Redis.
+    /// Reads answered from Redis, within the TTL.
     l2_hits,
     /// Reads answered by a write that had not reached the source yet.
     waiting_hits,
     /// Reads answered with "there is none", from either level.
     negative_hits,
-    /// Of all hits, those past their TTL: while one call loads anew.
+    /// Reads answered past the TTL, while one call loads anew.
     stale_served,
-    /// Past their TTL: because the load failed.
+    /// Reads answered past the TTL, because the load failed.
     grace_served,
+    /// Reads that were not answered from the cache: loaded, failed, or not there for a read that never loads.
+    misses,
     /// Misses of memory: of keys that were never here, or are long forgotten.
     misses_never_seen,
     /// Misses of memory because the TTL was over.
@@ -104,8 +117,16 @@ counters! {
     misses_invalidated,
     /// Misses of memory because the entry had made room.
     misses_evicted,
-    /// Reads that did not look into memory, because what others do was not heard of.
-    untrusted,
+    /// Misses of memory because it was not read: what others do was not heard of.
+    misses_untrusted,
+    /// Reads that went straight to the source, as the policy says.
+    bypassed,
+    /// Looks into Redis that found nothing, or nothing that can be read.
+    l2_misses_absent,
+    /// Looks into Redis that found an entry whose time was over.
+    l2_misses_expired,
+    /// Looks into Redis that found an entry that was made invalid.
+    l2_misses_invalidated,
     /// Calls to the loader, retries not counted.
     loads,
     /// Of them, those that found none.
@@ -165,26 +186,31 @@ impl Stats {
     /// Reads answered without the loader.
     #[must_use]
     pub const fn hits(&self) -> u64 {
-        self.l1_hits + self.l2_hits + self.waiting_hits
+        self.l1_hits + self.l2_hits + self.waiting_hits + self.stale_served
+    }
+
+    /// All reads that have been answered. A [`peek`](super::Cache::peek) counts when it finds something.
+    #[must_use]
+    pub const fn reads(&self) -> u64 {
+        self.hits() + self.grace_served + self.misses
     }
 
     /// Reads that memory did not answer, by whatever cause.
     #[must_use]
     pub const fn l1_misses(&self) -> u64 {
-        self.misses_never_seen + self.misses_expired + self.misses_invalidated + self.misses_evicted
-    }
-
-    /// Reads for which the loader was called, or waited for.
-    #[must_use]
-    pub const fn misses(&self) -> u64 {
-        self.l1_misses().saturating_sub(self.l2_hits + self.waiting_hits)
+        self.misses_never_seen
+            + self.misses_expired
+            + self.misses_invalidated
+            + self.misses_evicted
+            + self.misses_untrusted
+            + self.bypassed
     }
 
     /// Hits of all reads, 0 to 1; 1 without any.
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
-        let (hits, misses) = (self.hits(), self.misses());
-        if hits + misses == 0 { 1.0 } else { hits as f64 / (hits + misses) as f64 }
+        let (hits, reads) = (self.hits(), self.reads());
+        if reads == 0 { 1.0 } else { hits as f64 / reads as f64 }
     }
 }
 

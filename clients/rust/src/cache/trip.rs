@@ -54,7 +54,15 @@ enum Found<V> {
     Fresh(Option<V>, Stored, Duration, bool),
     /// Past its life, by so long.
     Past(V, Duration),
-    None,
+    None(Lack),
+}
+
+/// Why there is nothing to be read.
+#[derive(Clone, Copy)]
+enum Lack {
+    Absent,
+    Expired,
+    Invalid,
 }
 
 impl<S: Source> Trip<S> {
@@ -76,24 +84,36 @@ impl<S: Source> Trip<S> {
                     self.inner.counters.refreshed.add(1);
                 }
                 Found::Past(value, by) if *by < self.policy.stale_while_revalidate => {
-                    self.inner.counters.stale_served.add(1);
-                    self.flight.finish_from(From::Redis, Ok(Some(value.clone())));
+                    self.flight.finish_from(From::Stale, Ok(Some(value.clone())));
                 }
-                Found::Past(value, by) if *by < self.policy.grace => late = Some(value.clone()),
-                _ => {}
+                Found::Past(value, by) => {
+                    self.lacks(Lack::Expired);
+                    late = (*by < self.policy.grace).then(|| value.clone());
+                }
+                Found::None(lack) => self.lacks(*lack),
             }
         }
         let Some(lease) = self.lease(there.is_some()).await else { return };
         match self.inner.load(&self.key, &self.policy).await {
             Ok((value, took)) => self.store(value, took, there).await,
-            Err(error) => {
-                self.inner.counters.grace_served.add(u64::from(late.is_some()));
-                self.flight.finish(late.map(Some).ok_or(error));
-            }
+            Err(error) => match late {
+                Some(value) => self.flight.finish_from(From::Late, Ok(Some(value))),
+                None => self.flight.finish(Err(error)),
+            },
         }
         if let (Some(token), Some(l2)) = (lease, &self.inner.l2) {
             l2.release(&self.text, &token, self.policy.l2_timeout).await;
         }
+    }
+
+    fn lacks(&self, lack: Lack) {
+        let counters = &self.inner.counters;
+        let count = match lack {
+            Lack::Absent => &counters.l2_misses_absent,
+            Lack::Expired => &counters.l2_misses_expired,
+            Lack::Invalid => &counters.l2_misses_invalidated,
+        };
+        count.add(1);
     }
 
     /// None when Redis is not asked, or does not answer.
@@ -107,12 +127,13 @@ impl<S: Source> Trip<S> {
                 return None;
             }
         };
-        let mut found = Found::None;
-        if let Some(frame) = frame
-            && let Some((stored, left)) = inner.judge(l2, (&self.text, seq), frame, &self.policy).await
-        {
-            found = self.found(stored, left);
-        }
+        let found = match frame {
+            None => Found::None(Lack::Absent),
+            Some(frame) => match inner.judge(l2, (&self.text, seq), frame, &self.policy).await {
+                Some((stored, left)) => self.found(stored, left),
+                None => Found::None(Lack::Invalid),
+            },
+        };
         Some(There { seq, present, found })
     }
 
@@ -122,7 +143,7 @@ impl<S: Source> Trip<S> {
             Some(bytes) => match stored.codec.decode::<S::Value>(bytes) {
                 Some(value) => Some(value),
                 // Another's, or from before a change of the type.
-                None => return Found::None,
+                None => return Found::None(Lack::Absent),
             },
         };
         match (left, value) {
@@ -132,7 +153,7 @@ impl<S: Source> Trip<S> {
                 Found::Fresh(value, stored, left, anew)
             }
             (Err(by), Some(value)) => Found::Past(value, by),
-            (Err(_), None) => Found::None,
+            (Err(_), None) => Found::None(Lack::Expired),
         }
     }
 

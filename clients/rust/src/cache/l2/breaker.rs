@@ -35,6 +35,11 @@ impl Breaker {
         true
     }
 
+    /// Whether it rests, or one is about to try.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().failures >= FAILURES_MAX
+    }
+
     pub(super) fn note(&self, went_well: bool, now_ms: u64) {
         let mut state = self.0.lock();
         if went_well {
@@ -60,12 +65,13 @@ mod tests {
             assert!(breaker.allows(now));
             breaker.note(false, now);
         }
-        assert!(!breaker.allows(10));
+        assert!(breaker.is_open() && !breaker.allows(10));
         assert!(breaker.allows(4 + REST_MS) && !breaker.allows(5 + REST_MS));
         breaker.note(false, 5 + REST_MS);
         assert!(!breaker.allows(5 + REST_MS * 2), "twice as long");
         assert!(breaker.allows(5 + REST_MS * 3));
         breaker.note(true, 6 + REST_MS * 3);
+        assert!(!breaker.is_open());
         assert!(breaker.allows(7 + REST_MS * 3) && breaker.allows(7 + REST_MS * 3));
     }
 }

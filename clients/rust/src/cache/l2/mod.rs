@@ -108,6 +108,11 @@ impl L2 {
         Self { link, breaker: Breaker::default(), clock, space, origin, invalidate, intend, store, release }
     }
 
+    /// Whether it is left alone, since it did not answer.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     fn name(&self, kind: &str, of: &str) -> Vec<u8> {
         [self.space.as_bytes(), kind.as_bytes(), of.as_bytes()].concat()
     }
