@@ -203,9 +203,10 @@ impl FastBreak {
         measure::batcher(&global::meter("fastbreak.batch"), &self.policies, name, batcher);
     }
 
-    /// Gives `cache` the policies for that key space.
+    /// Gives `cache` the policies for that key space, and sends what it counts.
     pub fn cache<S: Source>(&self, name: &str, cache: &Cache<S>) {
         self.policies.cache(name, cache);
+        measure::cache(&global::meter("fastbreak.cache"), &self.policies, name, cache);
     }
 
     /// A layer that measures an HTTP server.

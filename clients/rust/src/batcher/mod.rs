@@ -47,6 +47,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use crate::told::Told;
 use queue::{Key, Next, Queue};
 
 /// Longest rest that the other side may ask for.
@@ -120,11 +121,25 @@ pub enum SubmitError {
     Closed,
 }
 
+/// A call that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Items in it.
+    pub items: usize,
+    /// How long the first that came waited for it; none when all of them are retries.
+    pub waited: Option<Duration>,
+    /// How long the call took.
+    pub took: Duration,
+    /// It failed as a whole.
+    pub failed: bool,
+}
+
 struct Shared<P: Process> {
     process: P,
     rate: Option<Arc<dyn SharedRate>>,
     queue: Mutex<Queue<P::Item, P::Output>>,
     stats: Stats,
+    told: Told<Called>,
     /// Something came, was answered, or changed.
     wake: Notify,
     done: Notify,
@@ -199,6 +214,7 @@ impl<P: Process> Batcher<P> {
             queue: Mutex::new(Queue::new(policy, rate.is_some(), Instant::now())),
             rate,
             stats: Stats::default(),
+            told: Told::default(),
             wake: Notify::new(),
             done: Notify::new(),
         });
@@ -272,6 +288,11 @@ impl<P: Process> Batcher<P> {
         &self.shared().stats
     }
 
+    /// Tells `tell` of each call that ends, in the place of whoever was told before. It must be quick.
+    pub fn on_call(&self, tell: impl Fn(&Called) + Send + Sync + 'static) {
+        self.shared().told.set(tell);
+    }
+
     /// `(items here, batches under way)`.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
@@ -340,9 +361,9 @@ async fn drive<P: Process>(shared: Arc<Shared<P>>) {
 }
 
 async fn call<P: Process>(shared: Arc<Shared<P>>, batch: Vec<Key>) {
-    let (items, most) = {
+    let (items, since, most) = {
         let queue = shared.queue.lock();
-        (queue.items(&batch), queue.policy().call_timeout)
+        (queue.items(&batch), queue.since(&batch), queue.policy().call_timeout)
     };
     let (caller, count, began) = (Arc::clone(&shared), batch.len(), Instant::now());
     // A task of its own, so that a panic in it is an answer like any other.
@@ -357,6 +378,8 @@ async fn call<P: Process>(shared: Arc<Shared<P>>, batch: Vec<Key>) {
         }
     };
     let now = Instant::now();
+    let waited = since.map(|since| began.saturating_duration_since(since));
+    shared.told.tell(&Called { items: count, waited, took: now - began, failed: answered.is_err() });
     let (outcomes, rest) = outcomes(answered, batch.len());
     let mut queue = shared.queue.lock();
     queue.called(count, now - began);

@@ -292,6 +292,12 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
         batch.iter().filter_map(|key| self.entries.get(*key)).map(|entry| entry.item.clone()).collect()
     }
 
+    /// When the first came of those in a batch that are tried for the first time.
+    pub(super) fn since(&self, batch: &[Key]) -> Option<Instant> {
+        let entries = batch.iter().filter_map(|key| self.entries.get(*key));
+        entries.filter(|entry| entry.attempt == 1).map(|entry| entry.since).min()
+    }
+
     /// Takes the outcomes of a batch, in its order.
     pub(super) fn settle(&mut self, batch: Vec<Key>, outcomes: Vec<Outcome<O>>, now: Instant, stats: &Stats) {
         self.batches -= 1;

@@ -1,22 +1,31 @@
-//! Batchers and the watcher as instruments, named by target and by the policy that is in force.
+//! Batchers, caches and the watcher as instruments, named by target and by the policy that is in force.
 //!
 //! A counter begins anew with each revision of a policy, so that two revisions are told apart; there is one series for each
-//! target at a time.
+//! target at a time. A histogram knows only the target: what is cumulative would keep each revision for ever. Nothing is named
+//! by key or item.
+
+mod batcher;
+mod cache;
+
+pub(crate) use batcher::batcher;
+pub(crate) use cache::cache;
 
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{Histogram, Meter};
 use parking_lot::Mutex;
 
-use crate::batcher::{Batcher, Process, Stats};
 use crate::policy::{Kind, Policies, WeakPolicies};
+
+/// Boundaries of how long a call took, in seconds.
+const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Policy and revision that are in force.
 type InForce = Option<(String, i64)>;
 
 /// What was counted under the policy that is in force.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Attributed {
     in_force: InForce,
     /// Counted under those before.
@@ -35,6 +44,26 @@ impl Attributed {
     }
 }
 
+/// What tells one series of a metric from the others of its target.
+type Labels = &'static [(&'static str, &'static str)];
+
+/// One series of a metric, and how it is read.
+type Series<S> = (Labels, fn(&S) -> f64);
+
+/// A metric, and its series.
+struct Metric<S: 'static> {
+    name: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    series: &'static [Series<S>],
+}
+
+impl<S> Metric<S> {
+    fn read(&self, from: &S) -> Vec<f64> {
+        self.series.iter().map(|(_, read)| read(from)).collect()
+    }
+}
+
 /// A target under its name.
 struct Named {
     name: KeyValue,
@@ -42,9 +71,6 @@ struct Named {
     target: String,
     policies: WeakPolicies,
 }
-
-/// A metric, its unit, and the label that tells one reading of it from the others.
-type Metric = (&'static str, &'static str, Option<(&'static str, &'static str)>);
 
 impl Named {
     fn new(label: &'static str, kind: Kind, target: &str, policies: &Policies) -> Arc<Self> {
@@ -56,87 +82,73 @@ impl Named {
         self.policies.upgrade()?.in_force(self.kind, &self.target)
     }
 
-    fn attributes(&self, in_force: &InForce, label: Option<(&'static str, &'static str)>) -> Vec<KeyValue> {
+    fn attributes(&self, in_force: &InForce, labels: Labels) -> Vec<KeyValue> {
         let mut attributes = vec![self.name.clone()];
         if let Some((id, revision)) = in_force {
             attributes.push(KeyValue::new("fastbreak.policy.id", id.clone()));
             attributes.push(KeyValue::new("fastbreak.policy.revision", *revision));
         }
-        attributes.extend(label.map(|(key, value)| KeyValue::new(key, value)));
+        attributes.extend(labels.iter().map(|(key, value)| KeyValue::new(*key, *value)));
         attributes
     }
 
-    /// A count that `read` gives, as long as its target is there.
-    fn counter(
+    /// Counts that `read` gives, as long as its target is there.
+    fn counter<S: 'static>(
         self: &Arc<Self>,
         meter: &Meter,
-        (metric, unit, label): Metric,
-        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+        metric: &'static Metric<S>,
+        read: impl Fn(&'static Metric<S>) -> Option<Vec<f64>> + Send + Sync + 'static,
     ) {
-        let (named, attributed) = (Arc::clone(self), Mutex::new(Attributed::default()));
-        let counter = meter.f64_observable_counter(metric).with_unit(unit);
-        let observed = counter.with_callback(move |observer| {
-            let Some(total) = read() else { return };
+        let (named, attributed) = (Arc::clone(self), Mutex::new(vec![Attributed::default(); metric.series.len()]));
+        let counter = meter.f64_observable_counter(metric.name).with_unit(metric.unit);
+        let observed = counter.with_description(metric.description).with_callback(move |observer| {
+            let Some(totals) = read(metric) else { return };
             let in_force = named.in_force();
-            let value = attributed.lock().read(&in_force, total);
-            observer.observe(value, &named.attributes(&in_force, label));
+            for ((total, (labels, _)), attributed) in totals.iter().zip(metric.series).zip(&mut *attributed.lock()) {
+                observer.observe(attributed.read(&in_force, *total), &named.attributes(&in_force, labels));
+            }
         });
         observed.build();
     }
 
-    /// A value that `read` gives, as long as its target is there.
-    fn gauge(
+    /// Values that `read` gives, as long as its target is there.
+    fn gauge<S: 'static>(
         self: &Arc<Self>,
         meter: &Meter,
-        (metric, unit, label): Metric,
-        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+        metric: &'static Metric<S>,
+        read: impl Fn(&'static Metric<S>) -> Option<Vec<f64>> + Send + Sync + 'static,
     ) {
         let named = Arc::clone(self);
-        let gauge = meter.f64_observable_gauge(metric).with_unit(unit);
-        let observed = gauge.with_callback(move |observer| {
-            if let Some(value) = read() {
-                observer.observe(value, &named.attributes(&None, label));
+        let gauge = meter.f64_observable_gauge(metric.name).with_unit(metric.unit);
+        let observed = gauge.with_description(metric.description).with_callback(move |observer| {
+            for (value, (labels, _)) in read(metric).iter().flatten().zip(metric.series) {
+                observer.observe(*value, &named.attributes(&None, labels));
+            }
+        });
+        observed.build();
+    }
+
+    /// Which revision the target runs; nothing as long as it runs as its code says.
+    fn revision(self: &Arc<Self>, meter: &Meter) {
+        let named = Arc::clone(self);
+        let gauge = meter.i64_observable_gauge("fastbreak.policy.revision").with_unit("{revision}");
+        let described = gauge.with_description("Revision of the policy in force.");
+        let observed = described.with_callback(move |observer| {
+            if let Some((id, revision)) = named.in_force() {
+                observer.observe(revision, &[named.name.clone(), KeyValue::new("fastbreak.policy.id", id)]);
             }
         });
         observed.build();
     }
 }
 
-const RESULT: &str = "fastbreak.batch.result";
-
-/// A metric, and how it is read.
-type Reading = (Metric, fn(&Stats) -> f64);
-
-/// What a batcher counts.
-const READINGS: [Reading; 11] = [
-    (("fastbreak.batch.calls", "{call}", None), |stats| stats.batches.get() as f64),
-    (("fastbreak.batch.calls_saved", "{call}", None), |stats| stats.calls_saved() as f64),
-    (("fastbreak.batch.sent_items", "{item}", None), |stats| stats.items.get() as f64),
-    (("fastbreak.batch.retries", "{item}", None), |stats| stats.retried.get() as f64),
-    (("fastbreak.batch.wait_time", "s", None), |stats| stats.waited_in_all().as_secs_f64()),
-    (("fastbreak.batch.items", "{item}", Some((RESULT, "done"))), |stats| stats.done.get() as f64),
-    (("fastbreak.batch.items", "{item}", Some((RESULT, "failed"))), |stats| stats.failed.get() as f64),
-    (("fastbreak.batch.items", "{item}", Some((RESULT, "coalesced"))), |stats| stats.coalesced.get() as f64),
-    (("fastbreak.batch.items", "{item}", Some((RESULT, "refused"))), |stats| stats.refused.get() as f64),
-    (("fastbreak.batch.items", "{item}", Some((RESULT, "expired"))), |stats| stats.expired.get() as f64),
-    (("fastbreak.batch.items", "{item}", Some((RESULT, "given_up"))), |stats| stats.given_up.get() as f64),
-];
-
-/// Makes a batcher's counts instruments, for as long as it is there.
-pub(crate) fn batcher<P: Process>(meter: &Meter, policies: &Policies, name: &str, batcher: &Batcher<P>) {
-    type Load = fn((usize, usize)) -> usize;
-    let named = Named::new("fastbreak.batch.name", Kind::Batch, name, policies);
-    for (metric, read) in READINGS {
-        let batcher = batcher.downgrade();
-        named.counter(meter, metric, move || Some(read(batcher.upgrade()?.stats())));
-    }
-    for (metric, read) in [
-        (("fastbreak.batch.queued", "{item}", None), (|load| load.0) as Load),
-        (("fastbreak.batch.calls_active", "{call}", None), |load| load.1),
-    ] {
-        let batcher = batcher.downgrade();
-        named.gauge(meter, metric, move || Some(read(batcher.upgrade()?.load()) as f64));
-    }
+fn histogram(
+    meter: &Meter,
+    (name, unit, description): (&'static str, &'static str, &'static str),
+    boundaries: &[f64],
+) -> Histogram<f64> {
+    let histogram = meter.f64_histogram(name).with_unit(unit).with_description(description);
+    histogram.with_boundaries(boundaries.to_vec()).build()
 }
 
 /// Makes what the watcher counts instruments.
