@@ -18,6 +18,7 @@ mod queries;
 mod storage;
 mod tables;
 mod traces;
+mod watchers;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -8,7 +8,7 @@ use crate::contenders::{Contender, Field};
 use crate::generator::{Generator, Outcome, Transport};
 use crate::payload::{Kind, Payload};
 use crate::process::{Cpu, Server};
-use crate::{alerting, in_process, queries, storage, traces};
+use crate::{alerting, in_process, queries, storage, traces, watchers};
 
 type Table = fn(Effort) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -27,6 +27,7 @@ pub(crate) const TABLES: &[(&str, Table)] = &[
     ("queries", |effort| Box::pin(queries::ranges(effort))),
     ("index", |effort| Box::pin(queries::index(effort))),
     ("alerting", |effort| Box::pin(alerting::all(effort))),
+    ("watchers", |effort| Box::pin(watchers::fan_out(effort))),
 ];
 
 /// Points of one instance.
