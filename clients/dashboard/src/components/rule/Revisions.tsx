@@ -7,9 +7,8 @@ import { atFull } from '../../data/time.ts';
 import { useGet } from '../../data/use.ts';
 import { Empty, Loading, Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
+import { RevisionList } from '../RevisionList.tsx';
 import { tell } from '../Toasts.tsx';
-
-const SHOWN = 20;
 
 /** `threshold 300 → 250` of each field that differs. */
 function difference(before: RuleFields, after: RuleFields): string {
@@ -22,6 +21,11 @@ export function Revisions({ rule, etag, again }: { rule: Rule; etag: string | nu
   const loaded = useGet<Revision[]>(`${path}/revisions`);
   const { data, error } = loaded.value;
   const revisions = [...(data ?? [])].sort((a, b) => b.revision - a.revision);
+  const lines = revisions.map((one, index) => {
+    const before = revisions[index + 1]?.rule;
+    const what = one.deleted ? 'deleted' : before ? difference(before, one.rule) || 'nothing changed' : 'as it began';
+    return { revision: one.revision, what, who: `${one.origin}, ${atFull(Date.parse(one.createdAt))}` };
+  });
   const revert = async (revision: number): Promise<void> => {
     try {
       await call('POST', `${path}/revert`, { body: { revision }, etag });
@@ -37,20 +41,7 @@ export function Revisions({ rule, etag, again }: { rule: Rule; etag: string | nu
       {error && <Problem error={error} again={loaded.again} />}
       {!data && !error && <Loading />}
       {data?.length === 0 && <Empty>It was never changed.</Empty>}
-      <ol class="revisions">
-        {revisions.slice(0, SHOWN).map((one, index) => {
-          const before = revisions[index + 1]?.rule;
-          const what = one.deleted ? 'deleted' : before ? difference(before, one.rule) || 'nothing changed' : 'as it began';
-          return (
-            <li key={one.revision}>
-              <b>{one.revision}</b>
-              <span>{what}</span>
-              <span class="muted">{one.origin}, {atFull(Date.parse(one.createdAt))}</span>
-              {one.revision === rule.revision ? <span class="muted">now</span> : <button type="button" class="quiet" aria-label={`Back to revision ${one.revision}`} onClick={() => void revert(one.revision)}>Back to it</button>}
-            </li>
-          );
-        })}
-      </ol>
+      <RevisionList lines={lines} now={rule.revision} onBack={(revision) => void revert(revision)} />
     </Panel>
   );
 }

@@ -5,6 +5,7 @@ import { type Receiver, type RuleFields, SEVERITIES } from '../../data/alerts.ts
 import { INDICATORS, limitOf, OPERATORS, parts, usesThreshold } from '../../data/rule.ts';
 import { parseDuration } from '../../data/time.ts';
 import { useGet } from '../../data/use.ts';
+import { TextField } from '../TextField.tsx';
 
 interface Props {
   rule: Signal<RuleFields>;
@@ -21,15 +22,9 @@ interface DurationProps {
   onChange: (value: string) => void;
 }
 
-function Duration({ label, value, placeholder, onChange }: DurationProps): JSX.Element {
-  const isBad = value !== '' && parseDuration(value) === null;
-  return (
-    <label>
-      {label}
-      <input value={value} placeholder={placeholder} spellcheck={false} aria-invalid={isBad} onInput={(event) => onChange(event.currentTarget.value.trim())} />
-      {isBad && <small class="error">such as 30s, 5m, 1h</small>}
-    </label>
-  );
+function Duration({ onChange, ...field }: DurationProps): JSX.Element {
+  const isBad = field.value !== '' && parseDuration(field.value) === null;
+  return <TextField {...field} error={isBad ? 'such as 30s, 5m, 1h' : undefined} onChange={(text) => onChange(text.trim())} />;
 }
 
 function Channels({ rule }: { rule: Signal<RuleFields> }): JSX.Element {
