@@ -22,6 +22,9 @@ import { SystemPage } from './pages/System.tsx';
 const TracesPage = lazy(async () => (await import('./pages/tracing.ts')).TracesPage);
 const GraphPage = lazy(async () => (await import('./pages/tracing.ts')).GraphPage);
 const TracePage = lazy(async () => (await import('./pages/tracing.ts')).TracePage);
+const PoliciesPage = lazy(async () => (await import('./pages/control.ts')).PoliciesPage);
+const BatchPage = lazy(async () => (await import('./pages/control.ts')).BatchPage);
+const PolicyPage = lazy(async () => (await import('./pages/control.ts')).PolicyPage);
 
 interface View {
   title: string;
@@ -45,6 +48,8 @@ function view(parts: string[]): View {
     traces: { title: 'Traces', page: <TracesPage /> },
     graph: { title: 'Service graph', page: <GraphPage /> },
     explore: { title: 'Explore', page: <ExplorePage /> },
+    policies: { title: 'Policies', page: <PoliciesPage /> },
+    batch: { title: 'Batching', page: <BatchPage /> },
     silences: { title: 'Silences', page: <SilencesPage /> },
     receivers: { title: 'Receivers', page: <ReceiversPage /> },
     system: { title: 'System', page: <SystemPage /> },
@@ -54,6 +59,7 @@ function view(parts: string[]): View {
   else if (first === 'alerts') found = alerting(rest);
   else if (first === 'services' && rest[0] && rest.length === 1) found = { title: rest[0], page: <ServicePage name={rest[0]} key={rest[0]} /> };
   else if (first === 'traces' && rest[0] && rest.length === 1) found = { title: 'Trace', page: <TracePage id={rest[0]} key={rest[0]} /> };
+  else if (first === 'policies' && rest[0] && rest.length === 1) found = { title: rest[0] === 'new' ? 'New policy' : `Policy ${rest[0]}`, page: <PolicyPage id={rest[0]} key={rest[0]} /> };
   else if (rest.length === 0) found = simple[first];
   return found ?? { title: 'Not found', page: <NotFoundPage /> };
 }

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
 import { alerts, hook } from '../support/alerts.mjs';
+import { policies } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
+import { batchers } from '../support/targets.mjs';
 import { payments } from '../support/traces.mjs';
 
 const PAGES = [
@@ -33,6 +35,11 @@ const PAGES = [
   ['receivers', '/receivers', 'Receivers'],
   ['receiver-new', '/receivers?edit=new', 'Receivers'],
   ['receiver-edit', '/receivers?edit=on-call', 'Receivers'],
+  ['policies', '/policies', 'Policies'],
+  ['policy', '/policies/users', 'Policy users'],
+  ['policy-new', '/policies/new?kind=batch&target=mails', 'New policy'],
+  ['batch', '/batch', 'Batching'],
+  ['batch-one', '/batch?service=shop&name=prices', 'Batching'],
   ['system', '/system', 'System'],
   ['not-found', '/nothing/here', 'Not found'],
 ];
@@ -40,6 +47,7 @@ const PAGES = [
 let server;
 let browser;
 let closeShop;
+let closeBatchers;
 let receiver;
 let alert;
 let trace;
@@ -54,6 +62,8 @@ before(async () => {
     return (await answer.json()).data.result.length > 0;
   };
   await until('the shop is open', () => seen('histogram_quantile(0.95, sum(rate(gen_ai_client_operation_duration_seconds[1m])))'), 60_000);
+  await policies(server);
+  closeBatchers = await batchers(server);
   alert = await alerts(server, receiver);
   trace = (await payments(server, 60)).error;
   await until('there is a minute to see', async () => (await seen('sum(http_server_active_requests offset 40s)')), 90_000);
@@ -61,6 +71,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
+  closeBatchers?.();
   await closeShop?.();
   await server?.stop();
   receiver?.close();

@@ -1,4 +1,4 @@
-// Goes anywhere by name: pages, services, metrics, rules, and traces by their id.
+// Goes anywhere by name: pages, services, metrics, rules, policies, and traces by their id.
 import { useComputed, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
@@ -20,14 +20,16 @@ const TRACE_ID = /^[0-9a-f]{32}$/;
 
 async function targets(): Promise<Target[]> {
   const pages = PLACES.map((place): Target => ({ name: place.title, kind: 'page', to: place.to }));
-  const [services, metrics, rules] = await Promise.allSettled([
+  const [services, metrics, rules, policies] = await Promise.allSettled([
     get<Schemas['ServicesView']>('/api/services'),
     get<Schemas['MetricsView']>('/api/catalog/metrics'),
     get<Rule[]>('/api/alerts/rules'),
+    get<Schemas['PolicyView'][]>('/api/policies'),
   ]);
   const found: Target[] = [...pages];
   if (services.status === 'fulfilled') found.push(...services.value.services.map(({ name }) => ({ name, kind: 'service', to: `/services/${encodeURIComponent(name)}` })));
   if (rules.status === 'fulfilled') found.push(...rules.value.map(({ id, name }) => ({ name, kind: 'rule', to: `/alerts/rules/${encodeURIComponent(id)}` })));
+  if (policies.status === 'fulfilled') found.push(...policies.value.map(({ id, name }) => ({ name, kind: 'policy', to: `/policies/${encodeURIComponent(id)}` })));
   if (metrics.status === 'fulfilled') found.push(...metrics.value.metrics.map(({ name }) => ({ name, kind: 'metric', to: `/explore?metric=${encodeURIComponent(name)}` })));
   return found;
 }
@@ -79,8 +81,8 @@ function Inside({ onClose }: { onClose: () => void }): JSX.Element {
   };
   return (
     <>
-      <input ref={input} type="text" role="combobox" aria-expanded="true" aria-controls="targets" aria-label="Search pages, services, metrics and rules"
-        aria-activedescendant={`target-${chosen.value}`} placeholder="Page, service, metric, rule, trace id…" spellcheck={false} value={wanted.value} onKeyDown={onKey}
+      <input ref={input} type="text" role="combobox" aria-expanded="true" aria-controls="targets" aria-label="Search pages, services, metrics, rules and policies"
+        aria-activedescendant={`target-${chosen.value}`} placeholder="Page, service, metric, rule, policy, trace id…" spellcheck={false} value={wanted.value} onKeyDown={onKey}
         onInput={(event) => {
           wanted.value = event.currentTarget.value;
           chosen.value = 0;

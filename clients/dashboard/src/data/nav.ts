@@ -34,6 +34,13 @@ export const GROUPS: Group[] = [
     ],
   },
   {
+    title: 'Control',
+    places: [
+      { title: 'Batching', to: '/batch', key: 'b', icon: 'M2 3h3v3H2zM2 10h3v3H2zM6.5 4.5h2L10 8M6.5 11.5h2L10 8M11 6h3v4h-3z' },
+      { title: 'Policies', to: '/policies', key: 'p', icon: 'M4 2h8v12H4zM6.5 5.5h3M6.5 8h3M6.5 10.5h1.5' },
+    ],
+  },
+  {
     title: 'Operate',
     places: [
       { title: 'System', to: '/system', key: 'y', icon: 'M3 3h10v7H3zM6 13h4M8 10v3' },

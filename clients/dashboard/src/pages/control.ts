@@ -1,0 +1,6 @@
+// All that is about policies, caches and batchers, loaded together when the first of it is opened.
+import '../styles/control.css';
+
+export { BatchPage } from './Batch.tsx';
+export { PoliciesPage } from './Policies.tsx';
+export { PolicyPage } from './Policy.tsx';
