@@ -23,6 +23,7 @@ const TracesPage = lazy(async () => (await import('./pages/tracing.ts')).TracesP
 const GraphPage = lazy(async () => (await import('./pages/tracing.ts')).GraphPage);
 const TracePage = lazy(async () => (await import('./pages/tracing.ts')).TracePage);
 const PoliciesPage = lazy(async () => (await import('./pages/control.ts')).PoliciesPage);
+const CachePage = lazy(async () => (await import('./pages/control.ts')).CachePage);
 const BatchPage = lazy(async () => (await import('./pages/control.ts')).BatchPage);
 const PolicyPage = lazy(async () => (await import('./pages/control.ts')).PolicyPage);
 
@@ -49,6 +50,7 @@ function view(parts: string[]): View {
     graph: { title: 'Service graph', page: <GraphPage /> },
     explore: { title: 'Explore', page: <ExplorePage /> },
     policies: { title: 'Policies', page: <PoliciesPage /> },
+    cache: { title: 'Cache', page: <CachePage /> },
     batch: { title: 'Batching', page: <BatchPage /> },
     silences: { title: 'Silences', page: <SilencesPage /> },
     receivers: { title: 'Receivers', page: <ReceiversPage /> },

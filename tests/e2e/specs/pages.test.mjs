@@ -5,7 +5,7 @@ import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../sup
 import { alerts, hook } from '../support/alerts.mjs';
 import { policies } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
-import { batchers } from '../support/targets.mjs';
+import { batchers, caches } from '../support/targets.mjs';
 import { payments } from '../support/traces.mjs';
 
 const PAGES = [
@@ -38,6 +38,8 @@ const PAGES = [
   ['policies', '/policies', 'Policies'],
   ['policy', '/policies/users', 'Policy users'],
   ['policy-new', '/policies/new?kind=batch&target=mails', 'New policy'],
+  ['cache', '/cache', 'Cache'],
+  ['cache-one', '/cache?service=shop&name=users', 'Cache'],
   ['batch', '/batch', 'Batching'],
   ['batch-one', '/batch?service=shop&name=prices', 'Batching'],
   ['system', '/system', 'System'],
@@ -47,7 +49,7 @@ const PAGES = [
 let server;
 let browser;
 let closeShop;
-let closeBatchers;
+let closeTargets;
 let receiver;
 let alert;
 let trace;
@@ -63,7 +65,7 @@ before(async () => {
   };
   await until('the shop is open', () => seen('histogram_quantile(0.95, sum(rate(gen_ai_client_operation_duration_seconds[1m])))'), 60_000);
   await policies(server);
-  closeBatchers = await batchers(server);
+  closeTargets = [await batchers(server), await caches(server)];
   alert = await alerts(server, receiver);
   trace = (await payments(server, 60)).error;
   await until('there is a minute to see', async () => (await seen('sum(http_server_active_requests offset 40s)')), 90_000);
@@ -71,7 +73,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  closeBatchers?.();
+  closeTargets?.forEach((close) => close());
   await closeShop?.();
   await server?.stop();
   receiver?.close();

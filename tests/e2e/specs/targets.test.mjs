@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
 import { policies } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
-import { batchers } from '../support/targets.mjs';
+import { batchers, caches } from '../support/targets.mjs';
 
 let server;
 let browser;
@@ -28,7 +28,7 @@ const well = async (page, wrongs, where) => {
 };
 const cells = (page, name) => page.getByRole('row').filter({ has: page.getByRole('link', { name, exact: true }) }).locator('th, td').allInnerTexts();
 
-for (const [path, words, metric] of [['/batch', 'No batcher has reported yet', 'fastbreak.batch.items']]) {
+for (const [path, words, metric] of [['/batch', 'No batcher has reported yet', 'fastbreak.batch.items'], ['/cache', 'No cache has reported yet', 'fastbreak.cache.requests']]) {
   test(`${path} says how the first appears`, async () => {
     const { page, context, wrongs } = await open(browser, server, { size: 'phone' });
     await page.goto(server.http + path);
@@ -61,7 +61,7 @@ test('batchers are compared, one is looked at, and its policy is a key away', as
   await page.getByRole('heading', { name: 'prices of shop' }).waitFor();
   await page.getByText('runs prices, revision 1').waitFor();
   await settle(page);
-  await until('all charts are drawn', async () => (await page.locator('.plot').count()) === 8);
+  await until('all charts are drawn', async () => (await page.locator('.plot').count()) === 9);
   await shoot(page, 'batch-one-wide-light');
   await well(page, wrongs, 'one batcher');
   await page.getByRole('link', { name: 'Edit the policy' }).focus();
@@ -79,6 +79,48 @@ test('batchers are compared, one is looked at, and its policy is a key away', as
   await isClean(page, wrongs, 'from batchers to policies');
   await context.close();
 });
+
+test('key spaces are compared, and one says what another life would do', async () => {
+  ends.push(await caches(server));
+  const { page, context, wrongs } = await open(browser, server);
+  await page.goto(`${server.http}/cache?from=now-5m`);
+  await page.getByRole('link', { name: 'users', exact: true }).first().waitFor();
+  const [, service, , hits, p95, , , , , , runs] = await cells(page, 'users');
+  assert.deepEqual([service, hits], ['shop', '90%']);
+  assert.match(p95, /ms$/);
+  assert.match(runs, /users 2/);
+  assert.equal((await cells(page, 'templates'))[3], '70%');
+  await settle(page);
+  await shoot(page, 'cache-wide-light');
+  await well(page, wrongs, 'caches');
+  await page.getByRole('link', { name: 'users', exact: true }).first().click();
+  await page.getByText('2 min → 4 min: +12 points, +18 MiB').waitFor();
+  await page.getByText('32 MiB → 64 MiB: no effect').waitFor();
+  await page.getByText('runs users, revision 2').waitFor();
+  await settle(page);
+  await until('all charts are drawn', async () => (await page.locator('.plot').count()) === 11);
+  await page.getByText('Nothing is written behind.').waitFor();
+  const levels = page.getByRole('region', { name: 'Hit ratio by level' });
+  for (const line of ['either level', 'memory', 'Redis, of what memory missed']) await levels.getByText(line, { exact: true }).waitFor();
+  await shoot(page, 'cache-one-wide-light');
+  await well(page, wrongs, 'one cache');
+  await page.getByRole('link', { name: 'Edit the policy' }).click();
+  await page.locator('h1', { hasText: 'Policy users' }).waitFor();
+  await isClean(page, wrongs, 'from caches to policies');
+  await context.close();
+});
+
+for (const [path, words] of [['/cache?service=shop&name=users', 'runs users'], ['/cache?service=mailer&name=templates', 'Too few reads were watched']]) {
+  test(`${path} fits a phone, by night`, async () => {
+    const { page, context, wrongs } = await open(browser, server, { size: 'phone', theme: 'dark' });
+    await page.goto(`${server.http}${path}&from=now-5m`);
+    await page.getByText(words).first().waitFor();
+    await settle(page);
+    await shoot(page, `${path.replace(/\W+/g, '-').slice(1)}-phone-dark`);
+    await well(page, wrongs, path);
+    await context.close();
+  });
+}
 
 test('batchers fit a phone, by night', async () => {
   const { page, context, wrongs } = await open(browser, server, { size: 'phone', theme: 'dark' });

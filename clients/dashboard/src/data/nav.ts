@@ -36,6 +36,7 @@ export const GROUPS: Group[] = [
   {
     title: 'Control',
     places: [
+      { title: 'Cache', to: '/cache', key: 'h', icon: 'M3 4c0-1 2.2-2 5-2s5 1 5 2-2.2 2-5 2-5-1-5-2zM3 4v8c0 1 2.2 2 5 2s5-1 5-2V4M3 8c0 1 2.2 2 5 2s5-1 5-2' },
       { title: 'Batching', to: '/batch', key: 'b', icon: 'M2 3h3v3H2zM2 10h3v3H2zM6.5 4.5h2L10 8M6.5 11.5h2L10 8M11 6h3v4h-3z' },
       { title: 'Policies', to: '/policies', key: 'p', icon: 'M4 2h8v12H4zM6.5 5.5h3M6.5 8h3M6.5 10.5h1.5' },
     ],

@@ -1,15 +1,12 @@
 // Batchers: how many items go into a call, how long they wait for it, what is saved and what is turned away.
 import type { JSX } from 'preact';
 import { Chart } from '../components/chart/Chart.tsx';
-import { Loading, Problem } from '../components/Empty.tsx';
-import { PolicyOf } from '../components/policy/PolicyOf.tsx';
 import { Snippet } from '../components/policy/Snippet.tsx';
-import { type Figure, TargetTable } from '../components/policy/TargetTable.tsx';
-import { BATCHER, batchQueries } from '../data/batchers.ts';
-import type { Labels } from '../data/query.ts';
-import { range } from '../data/range.ts';
-import { type Scope, type Target, targetOf, targets } from '../data/targets.ts';
-import { useAgain, useLoad } from '../data/use.ts';
+import { TargetPage } from '../components/policy/TargetPage.tsx';
+import type { Figure } from '../components/policy/TargetTable.tsx';
+import { BATCHER, batchQueries, RESULT } from '../data/batchers.ts';
+import type { Expression } from '../data/series.ts';
+import { EVERYWHERE, lineOf, plain, type Scope } from '../data/targets.ts';
 
 const FIGURES: Figure[] = [
   { field: 'items', title: 'Items', unit: '1/s' },
@@ -21,7 +18,6 @@ const FIGURES: Figure[] = [
   { field: 'away', title: 'Turned away', unit: '1/s', wide: true, bad: 0 },
   { field: 'queued', title: 'Queue', unit: '', wide: true },
 ];
-const EVERY_MS = 10_000;
 const BY = `service_name, ${BATCHER}`;
 /** Red is for what was lost. */
 const COLOURS: Record<string, string> = { done: '--c1', coalesced: '--c3', failed: '--critical', refused: '--warning', expired: '--c4', 'given up': '--c8' };
@@ -37,51 +33,34 @@ let price = prices.submit("MSFT".to_owned()).await;`;
 function Charts({ scope }: { scope: Scope }): JSX.Element {
   const by = scope.name ? '' : BY;
   const q = batchQueries(scope, by);
-  // Of one batcher lines say what they are, of all whose they are.
-  const line = (query: string, what: string, more: object = {}) => ({ query, name: by ? (l: Labels) => `${l[BATCHER] ?? '?'} of ${l['service_name'] ?? '?'}` : what, ...more });
-  const results = { query: batchQueries(scope).byResult, name: (l: Labels) => (l['fastbreak_batch_result'] ?? 'all').replace('_', ' ') };
+  const line = lineOf(BATCHER, by === '');
+  /** Of one batcher more than one line. */
+  const lines = (...all: Expression[]): Expression[] => (by ? all.slice(0, 1) : all);
   return (
     <div class="grid three">
-      <Chart title="Items by what became of them" unit="1/s" expressions={[results]} colourOf={(name) => COLOURS[name] ?? '--c8'} />
-      <Chart title="Items in a call, mean" unit="" expressions={[line(q.perCall, 'items in a call')]} />
-      <Chart title="Wait for company, mean" unit="s" expressions={[line(q.wait, 'wait')]} />
-      <Chart title="Calls" unit="1/s" expressions={by ? [line(q.calls, '')] : [line(q.calls, 'made'), line(q.saved, 'saved', { color: '--c3', dash: true })]} />
+      <Chart title="Items by what became of them" unit="1/s" expressions={[{ query: q.byResult, name: plain(RESULT) }]} colourOf={(name) => COLOURS[name] ?? '--c8'} />
+      <Chart title="Items in a call" unit="" expressions={lines(line(q.perCall, 'mean'), line(q.perCallP95, 'p95'))} note={by && 'mean'} />
+      <Chart title="Wait for company" unit="s" expressions={lines(line(q.wait, 'an item, mean'), line(q.waitP95, 'the first of a call, p95'))} note={by && 'an item, mean'} />
+      <Chart title="Calls" unit="1/s" expressions={lines(line(q.calls, 'made'), line(q.saved, 'saved', { color: '--c3', dash: true }))} />
+      <Chart title="Call duration" unit="s" expressions={lines(line(q.callP95, 'p95', { color: '--c2' }), line(q.callP50, 'p50', { color: '--c1' }))} note={by && 'p95'} />
       <Chart title="Items that share an answer" unit="%" top={10} expressions={[line(q.coalesced, 'shared')]} />
-      <Chart title="Retries" unit="1/s" expressions={[line(q.retries, 'tried again')]} />
-      <Chart title="Items that wait" unit="" expressions={by ? [line(q.queued, '')] : [line(q.queued, 'wait or are under way'), line(q.active, 'calls under way', { color: '--c6' })]} />
+      <Chart title="Items without an answer yet" unit="" expressions={lines(line(q.queued, 'items'), line(q.active, 'calls under way', { color: '--c6' }))} />
+      <Chart title="Retries" unit="1/s" expressions={[line(q.retries, 'items tried again')]} />
       <Chart title="Items turned away" unit="1/s" expressions={[line(q.away, 'turned away', { color: '--critical' })]} empty="None was refused, expired or given up." />
     </div>
   );
 }
 
-function Shown({ found }: { found: Target[] }): JSX.Element {
-  const scope = targetOf();
-  const chosen = found.find(({ service, name }) => service === scope.service && name === scope.name);
-  return (
-    <>
-      <TargetTable title="Batchers" noun="Batcher" path="/batch" figures={FIGURES} found={found} />
-      {scope.name && <h2 class="section-title">{scope.name} of {scope.service}</h2>}
-      {chosen && <PolicyOf kind="batch" target={chosen} />}
-      <Charts scope={scope} key={`${scope.service} ${scope.name}`} />
-    </>
-  );
-}
+const { items, perCall, wait, saved, coalesced, retries, away, queued } = batchQueries(EVERYWHERE, BY);
 
 export function BatchPage(): JSX.Element {
-  const { byResult: _, calls: __, active: ___, ...queries } = batchQueries(undefined, BY);
-  const loaded = useLoad((signal) => targets(BATCHER, 'fastbreak.batch.items', queries, signal), 'batch', () => range.value);
-  useAgain(loaded, EVERY_MS);
-  const { data, error } = loaded.value;
+  const nothing = (
+    <Snippet title="No batcher has reported yet" metric="fastbreak.batch.items" code={CODE}>
+      A batcher gathers items into one call, within a wait and a size that a policy sets. Equal items share an answer.
+    </Snippet>
+  );
   return (
-    <div class="page">
-      {error && <Problem error={error} again={loaded.again} />}
-      {!data && !error && <Loading />}
-      {data?.length === 0 && !targetOf().name && (
-        <Snippet title="No batcher has reported yet" metric="fastbreak.batch.items" code={CODE}>
-          A batcher gathers items into one call, within a wait and a size that a policy sets. Equal items share an answer.
-        </Snippet>
-      )}
-      {data && (data.length > 0 || targetOf().name) && <Shown found={data} />}
-    </div>
+    <TargetPage kind="batch" title="Batchers" noun="Batcher" path="/batch" label={BATCHER} queries={{ items, perCall, wait, saved, coalesced, retries, away, queued }} figures={FIGURES} nothing={nothing}
+      charts={(scope) => <Charts scope={scope} key={`${scope.service} ${scope.name}`} />} />
   );
 }

@@ -2,5 +2,6 @@
 import '../styles/control.css';
 
 export { BatchPage } from './Batch.tsx';
+export { CachePage } from './Cache.tsx';
 export { PoliciesPage } from './Policies.tsx';
 export { PolicyPage } from './Policy.tsx';
