@@ -36,6 +36,7 @@ test('a refusal names each field once', () => {
   const unread = new ApiError(400, 'batch.maxWait: invalid value: string "5x", expected a span of time such as 30s, 5m or 1h30m');
   assert.deepEqual(faultsOf(unread), { 'batch.maxWait': 'must be a span of time such as 30s, 5m or 1h30m' });
   assert.deepEqual(faultsOf(new ApiError(400, 'cache.warmKeys: invalid type: string "x", expected u32')), { 'cache.warmKeys': 'must be a whole number' });
+  assert.deepEqual(faultsOf(new ApiError(400, 'stages[0].percent: invalid type: string "few", expected f64 at line 1 column 239')), { 'stages[0].percent': 'must be a number' });
   assert.deepEqual(faultsOf(new ApiError(409, 'the policy "a": is at revision 5')), {});
 });
 

@@ -11,6 +11,9 @@ const because = (author, reason) => `?${new URLSearchParams({ author, reason })}
 export const policy = (server, id) => ask(server, 'GET', `/api/policies/${id}`);
 export const create = (server, body, author = 'Ada', reason = '') => ask(server, 'POST', `/api/policies${because(author, reason)}`, body);
 
+/** Puts anything else, such as an override. */
+export const put = (server, path, body, author, reason) => ask(server, 'POST', path + because(author, reason), body);
+
 /** Changes a part of one, whatever its revision is. */
 export async function change(server, id, part, author = 'Grace', reason = '') {
   const { revision, ...before } = await policy(server, id);

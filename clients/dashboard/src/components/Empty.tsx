@@ -10,7 +10,7 @@ export function Empty({ children }: { children: ComponentChildren }): JSX.Elemen
 export function Problem({ error, again }: { error: ApiError; again?: () => void }): JSX.Element {
   return (
     <div class="problem" role="alert">
-      <span>{error.field ? `${error.field}: ` : ''}{error.message}</span>
+      <span>{error.field && !error.message.startsWith(error.field) ? `${error.field}: ` : ''}{error.message}</span>
       {again && <button type="button" onClick={again}>Try again</button>}
     </div>
   );

@@ -1,17 +1,21 @@
-// Asks for policies, checks an edit before it is saved, and writes it.
+// Asks for policies, checks an edit before it is saved, writes it, for all or in stages; and makes entries invalid.
 import { type Signal, useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { ApiError, call, words } from './fetch.ts';
+import { type Invalidation, invalidationOf, type Wanted } from './invalidations.ts';
 import { type Change, faultsOf, isSame, type Policy, type StoredPolicy, written } from './policy.ts';
 import { person } from './prefs.ts';
+import { type Move, type Plan, planned, type Rollout } from './rollouts.ts';
 
 const CHECK_AFTER_MS = 300;
 
 export const policyPath = (id: string, rest = ''): string => `/api/policies/${encodeURIComponent(id)}${rest}`;
 
+const author = (): string => person.value.trim() || 'dashboard';
+
 /** Who changes it, and why. */
 export function because(reason: string, more: Record<string, string> = {}): string {
-  return `?${new URLSearchParams({ author: person.value.trim() || 'dashboard', reason, ...more }).toString()}`;
+  return `?${new URLSearchParams({ author: author(), reason, ...more }).toString()}`;
 }
 
 const seen = (revision: number): string => `"${revision}"`;
@@ -47,6 +51,20 @@ export async function differences(id: string, body: { fromRevision?: number; edi
 export async function previewRevert(id: string, revision: number): Promise<Change[]> {
   const { data } = await call<Policy>('POST', policyPath(id, '/revert?dryRun=true'), { body: { revision } });
   return differences(id, { edit: data });
+}
+
+/** Gives an edit to the fleet in stages. */
+export async function start(policy: Policy, base: StoredPolicy, plan: Plan, reason: string): Promise<Rollout> {
+  const { data } = await call<Rollout>('POST', `/api/rollouts${because(reason)}`, { body: { policy, ...planned(plan) }, etag: seen(base.revision) });
+  return data;
+}
+
+export async function move(id: string, to: Move): Promise<Rollout> {
+  return (await call<Rollout>('POST', `/api/rollouts/${encodeURIComponent(id)}/${to}${because('')}`)).data;
+}
+
+export async function invalidate(wanted: Wanted, reason: string): Promise<Invalidation> {
+  return (await call<Invalidation>('POST', '/api/invalidations', { body: { ...invalidationOf(wanted), author: author(), reason } })).data;
 }
 
 export interface Checked {

@@ -75,15 +75,15 @@ const EXPECTED: Record<string, string> = { u32: 'a whole number', u64: 'a whole 
 
 /** `invalid value: string "soon", expected a span of time` is `must be a span of time`. */
 function plain(what: string): string {
-  const expected = /^invalid (?:type|value): .*, expected (.*)$/s.exec(what)?.[1];
+  const expected = /^invalid (?:type|value): .*, expected (.*?)(?: at line \d+ column \d+)?$/s.exec(what)?.[1];
   return expected ? `must be ${EXPECTED[expected] ?? expected}` : what;
 }
 
 /** Mistakes by field, out of a refusal's words: `field: what; field: what`. */
 export function faultsOf(error: ApiError): Record<string, string> {
   if (error.status !== 400) return {};
-  const parts = error.message.split(/; (?=[a-z]\w*(?:\.\w+)*: )/);
-  const pairs = parts.map((part) => /^([\w.]+): (.*)$/s.exec(part));
+  const parts = error.message.split(/; (?=[a-z][\w.[\]]*: )/);
+  const pairs = parts.map((part) => /^([\w.[\]]+): (.*)$/s.exec(part));
   return Object.fromEntries(pairs.flatMap((pair) => (pair?.[1] && pair[2] ? [[pair[1], plain(pair[2])]] : [])));
 }
 

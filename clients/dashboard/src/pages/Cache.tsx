@@ -2,6 +2,7 @@
 import type { JSX } from 'preact';
 import { Chart } from '../components/chart/Chart.tsx';
 import { CacheCurves } from '../components/policy/CacheCurves.tsx';
+import { Invalidations } from '../components/policy/Invalidations.tsx';
 import { Snippet } from '../components/policy/Snippet.tsx';
 import { TargetPage } from '../components/policy/TargetPage.tsx';
 import type { Figure } from '../components/policy/TargetTable.tsx';
@@ -66,6 +67,7 @@ export function CachePage(): JSX.Element {
       charts={(scope, chosen) => (
         <>
           {chosen && <CacheCurves scope={scope} running={chosen.running} key={`curves ${scope.service} ${scope.name}`} />}
+          <Invalidations scope={scope} key={`invalidations ${scope.service} ${scope.name}`} />
           <Charts scope={scope} key={`${scope.service} ${scope.name}`} />
         </>
       )} />
