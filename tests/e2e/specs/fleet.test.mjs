@@ -105,6 +105,9 @@ test('an override is shown with its end, and ended', async () => {
 
 test('entries are made invalid, and the page tells when nobody reads an old one', async () => {
   ends.push(await caches(server));
+  const deaf = watching(server, { service: 'shop', instance: 'shop-deaf', isDeaf: true });
+  ends.push(deaf);
+  await until('it is heard', async () => (await (await fetch(`${server.http}/api/fleet`)).json()).some(({ instance }) => instance === 'shop-deaf'));
   const { page, context, wrongs } = await open(browser, server);
   await page.goto(`${server.http}/cache?service=shop&name=users&from=now-5m`);
   const panel = page.getByRole('region', { name: 'Invalidations' });
@@ -115,7 +118,9 @@ test('entries are made invalid, and the page tells when nobody reads an old one'
   await panel.getByLabel('Why').fill('they moved');
   await panel.getByRole('button', { name: 'Make invalid', exact: true }).click();
   await panel.getByText('keys user-7, user-9 of users, shop').waitFor();
-  await panel.getByText(/^everywhere/).waitFor();
+  await panel.getByText(/9 have it, waits for shop\/shop-deaf/).waitFor();
+  deaf();
+  await panel.getByText(/^everywhere after/).waitFor();
   await panel.getByText(/they moved/).waitFor();
   await settle(page);
   await shoot(page, 'invalidations-wide-light');

@@ -48,7 +48,7 @@ const SNAPSHOT = 2;
 const DELTA = 3;
 const INVALIDATION = 4;
 
-/** Opens the stream of one instance; `refuses` says why it does not take a policy, or nothing. */
+/** Opens the stream of one instance; `refuses` says why it does not take a policy, or nothing; one that is deaf takes no invalidation. */
 export function watching(server, { service, instance, version = '1.4.0', labels = {}, refuses = () => '', isDeaf = false }) {
   const session = connect(server.grpc);
   const stream = session.request({ ':method': 'POST', ':path': '/fastbreak.v1.PolicyService/Watch', 'content-type': 'application/grpc', te: 'trailers' });
@@ -63,7 +63,9 @@ export function watching(server, { service, instance, version = '1.4.0', labels 
     const given = said.filter(([field]) => field === SNAPSHOT || field === DELTA).flatMap(([, part]) => fields(part));
     const ids = given.filter(([field, part]) => field === 1 && Buffer.isBuffer(part)).map(([, part]) => fields(part).find(([field]) => field === 1)?.[1].toString() ?? '');
     const refused = ids.map((id) => [id, refuses(id)]).find(([, why]) => why);
-    say(message(2, text(1, nonce), ...(refused ? [text(2, refused[1]), text(3, refused[0])] : [])));
+    // A cache that was meant has brought it to its Redis.
+    const caches = said.some(([field]) => field === INVALIDATION) ? [number(4, 1)] : [];
+    say(message(2, text(1, nonce), ...(refused ? [text(2, refused[1]), text(3, refused[0])] : []), ...caches));
   };
   let waiting = Buffer.alloc(0);
   stream.on('data', (chunk) => {

@@ -1,5 +1,6 @@
 // Rollouts: a policy in stages, guarded by measurements of those who have it against the others.
 import type { Schemas } from './fetch.ts';
+import type { operations } from './schema.d.ts';
 import { type Kind, kindOf, type Policy } from './policy.ts';
 import { quoted } from './query.ts';
 
@@ -7,7 +8,7 @@ export type Rollout = Schemas['RolloutView'];
 export type Guard = Schemas['RolloutGuard'];
 export type Stage = Schemas['RolloutStage'];
 export type Reading = Schemas['GuardReading'];
-export type Move = Schemas['Move'];
+export type Move = operations['moveRollout']['parameters']['path']['move'];
 export type Limit = 'minRatio' | 'maxRatio' | 'minValue' | 'maxValue';
 
 /** A guard as it is written in the form. */
