@@ -91,7 +91,7 @@ async fn watch(address: String, (number, watchers): (usize, usize), fleet: Arc<F
             }
             _ = ping.tick() => {
                 pings += 1;
-                Said::Ping(Ping { number: pings })
+                Said::Ping(Ping { number: pings, lease: None })
             }
         };
         if say.send(request(answer)).await.is_err() {
