@@ -1,11 +1,10 @@
 //! Statements of databases without what is secret in them: every literal becomes `?`, comments go. Pure.
 //!
-//! SQL is read by `sqlparser`'s lexer, in the dialect of the database; behind what it cannot read nothing is kept. Commands
-//! of key-value stores keep their first word, documents their keys.
+//! SQL is read as the SDK reads it, which shows no literal either. Commands of key-value stores keep their first word,
+//! documents their keys.
 
+use fastbreak_client::database::Statement;
 use serde_json::Value;
-use sqlparser::dialect::{Dialect, GenericDialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
-use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 /// Longest statement that is read; what is behind is not kept.
 const READ_MAX: usize = 16 << 10;
@@ -57,11 +56,8 @@ fn normalise(system: &str, text: &str) -> String {
             None => String::new(),
         },
         "mongodb" | "elasticsearch" | "opensearch" | "couchdb" | "azure.cosmosdb" | "aws.dynamodb" => document(text),
-        "mysql" | "mariadb" => sql(&MySqlDialect {}, text),
-        "microsoft.sql_server" | "mssql" => sql(&MsSqlDialect {}, text),
-        "sqlite" => sql(&SQLiteDialect {}, text),
-        "postgresql" | "cockroachdb" | "aws.redshift" => sql(&PostgreSqlDialect {}, text),
-        _ => sql(&GenericDialect {}, text),
+        "mssql" => Statement::read("microsoft.sql_server", text).text,
+        other => Statement::read(other, text).text,
     }
 }
 
@@ -85,85 +81,6 @@ fn document(text: &str) -> String {
     }
 }
 
-fn sql(dialect: &dyn Dialect, text: &str) -> String {
-    let mut tokens = Vec::new();
-    // What was read before something odd is in `tokens`; a literal may stand behind it.
-    let is_whole = Tokenizer::new(dialect, text).tokenize_with_location_into_buf(&mut tokens).is_ok();
-    let mut out = String::with_capacity(text.len());
-    for token in tokens {
-        match token.token {
-            Token::EOF => {}
-            Token::Whitespace(Whitespace::Space | Whitespace::Newline | Whitespace::Tab) => blank(&mut out),
-            Token::Whitespace(_comment) => blank(&mut out),
-            word @ Token::Word(_) => out.push_str(&word.to_string()),
-            literal if is_literal(&literal) => hide(&mut out),
-            other => out.push_str(&other.to_string()),
-        }
-    }
-    if !is_whole {
-        blank(&mut out);
-        out.push('?');
-    }
-    out.truncate(out.trim_end().len());
-    out
-}
-
-/// One blank, whatever stood there.
-fn blank(out: &mut String) {
-    if !out.is_empty() && !out.ends_with(' ') {
-        out.push(' ');
-    }
-}
-
-/// A literal; a list of them is one.
-fn hide(out: &mut String) {
-    let before = out.trim_end();
-    if let Some(list) = before.strip_suffix(',').map(str::trim_end)
-        && list.ends_with('?')
-    {
-        let len = list.len();
-        out.truncate(len);
-        return;
-    }
-    // The sign belongs to it.
-    if let Some(unsigned) = before.strip_suffix('-')
-        && unsigned.trim_end().ends_with(['=', '(', ',', '<', '>', '+', '*', '/'])
-    {
-        let len = unsigned.len();
-        out.truncate(len);
-    }
-    out.push('?');
-}
-
-/// Every token that holds text but words, which name things.
-const fn is_literal(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::Number(..)
-            | Token::Char(_)
-            | Token::SingleQuotedString(_)
-            | Token::DoubleQuotedString(_)
-            | Token::TripleSingleQuotedString(_)
-            | Token::TripleDoubleQuotedString(_)
-            | Token::DollarQuotedString(_)
-            | Token::SingleQuotedByteStringLiteral(_)
-            | Token::DoubleQuotedByteStringLiteral(_)
-            | Token::TripleSingleQuotedByteStringLiteral(_)
-            | Token::TripleDoubleQuotedByteStringLiteral(_)
-            | Token::SingleQuotedRawStringLiteral(_)
-            | Token::DoubleQuotedRawStringLiteral(_)
-            | Token::TripleSingleQuotedRawStringLiteral(_)
-            | Token::TripleDoubleQuotedRawStringLiteral(_)
-            | Token::NationalStringLiteral(_)
-            | Token::QuoteDelimitedStringLiteral(_)
-            | Token::NationalQuoteDelimitedStringLiteral(_)
-            | Token::CopyData { .. }
-            | Token::EscapedStringLiteral(_)
-            | Token::UnicodeStringLiteral(_)
-            | Token::HexStringLiteral(_)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,8 +96,8 @@ mod tests {
             "SELECT * FROM users WHERE id = ? AND name = ?",
         );
         check(pg, "select a, 'x' from \"T\" where b in (1, 2,3) -- secret", "select a, ? from \"T\" where b in (?)");
-        check(pg, "INSERT INTO t VALUES (1, 'a'),(2, 'b')", "INSERT INTO t VALUES (?),(?)");
-        check(pg, "SELECT $1, $tag$secret$tag$, E'a\\n', x'ff' LIMIT -5", "SELECT $1, ? LIMIT -?");
+        check(pg, "INSERT INTO t VALUES (1, 'a'),(2, 'b')", "INSERT INTO t VALUES (?)");
+        check(pg, "SELECT $1, $tag$secret$tag$, E'a\\n', x'ff' LIMIT -5", "SELECT ? LIMIT -?");
         check(pg, "SELECT 1 /* traceparent='00-ab' */ + -2", "SELECT ? + ?");
         check(pg, "SELECT * FROM t WHERE a = 'never closed", "SELECT * FROM t WHERE a = ?");
         check("mysql", "SELECT `a` FROM t WHERE b = \"secret\"", "SELECT `a` FROM t WHERE b = ?");

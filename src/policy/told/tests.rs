@@ -1,3 +1,5 @@
+//! What one instance is told, whatever it sleeps through.
+
 use proptest::prelude::*;
 
 use super::*;
