@@ -141,6 +141,8 @@ pub struct Origin {
     pub endpoint: String,
     /// Sent as `authorization`.
     pub token: Option<String>,
+    /// How often metrics are sent, unless a variable says; 10 s by default.
+    pub period: Option<Duration>,
 }
 
 /// The SDK's two providers.
@@ -182,7 +184,9 @@ impl Telemetry {
             let builder = if wanted.has_endpoint { builder } else { builder.with_endpoint(&origin.endpoint) };
             let reader = PeriodicReader::builder(Counted { exporter: builder.build()?, exports: Arc::clone(&exports) });
             let has_period = variable("OTEL_METRIC_EXPORT_INTERVAL").is_some();
-            meters = meters.with_reader(if has_period { reader } else { reader.with_interval(PERIOD) }.build());
+            meters = meters.with_reader(
+                if has_period { reader } else { reader.with_interval(origin.period.unwrap_or(PERIOD)) }.build(),
+            );
         }
         let telemetry = Self { tracers: tracers.build(), meters: meters.build(), exports };
         global::set_tracer_provider(telemetry.tracers.clone());

@@ -5,6 +5,7 @@
 
 mod service;
 mod shop;
+mod stock;
 mod weather;
 
 use std::process::ExitCode;
@@ -60,16 +61,15 @@ fn rate(text: &str) -> Result<f64, String> {
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     reachable(&args.endpoint).await?;
     let weather = Arc::new(Weather::default());
-    let shop = Arc::new(Shop::open(&args.endpoint, args.period, Arc::clone(&weather))?);
+    let shop = Arc::new(Shop::open(&args.endpoint, args.period, Arc::clone(&weather)).await?);
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
     if bar.is_hidden() {
         complain(&format!("fastbreak demo: {} requests/s to {}", args.rate, args.endpoint));
     }
     let requests = open_doors(&args, &shop, &weather, &bar).await;
     bar.finish_and_clear();
-    let closing = Arc::clone(&shop);
-    tokio::task::spawn_blocking(move || closing.close()).await?;
-    let (done, failed, error) = shop.exports();
+    let shop = Arc::into_inner(shop).context("a visitor is still in the shop")?;
+    let (done, failed, error) = shop.close().await?;
     print(&format!("{requests} requests, {done} exports acknowledged, {failed} failed\n"));
     if let Some(error) = error {
         complain(&format!("fastbreak demo: the last failure: {error}"));

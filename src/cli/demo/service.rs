@@ -1,10 +1,9 @@
-//! A service of the demo: its SDK, its instruments, its database pool and its cache.
+//! A service of the demo: its SDK, its instruments and its database pool.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
+use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _, UpDownCounter};
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
@@ -17,8 +16,6 @@ use crate::telemetry::{Origin, Pipeline, Signals};
 
 /// Connections of a service to its database.
 const POOL: usize = 10;
-/// What a full cache holds.
-const CACHE_BYTES: u64 = 48 << 20;
 /// Buckets that the HTTP semantic conventions advise, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
@@ -27,11 +24,9 @@ pub(super) struct Service {
     tracer: SdkTracer,
     weather: Arc<Weather>,
     pool: Arc<Semaphore>,
-    cached: Arc<AtomicU64>,
     requests: Histogram<f64>,
     active: UpDownCounter<i64>,
     queries: Histogram<f64>,
-    lookups: Counter<u64>,
     ai_calls: Histogram<f64>,
     ai_confidence: Histogram<f64>,
 }
@@ -57,9 +52,7 @@ impl Service {
         })?;
         let meter = pipeline.meters.meter("fastbreak.demo");
         let pool = Arc::new(Semaphore::new(POOL));
-        let cached = Arc::new(AtomicU64::new(CACHE_BYTES / 2));
         watch_pool(&meter, &pool);
-        watch_cache(&meter, &cached);
         let seconds = |name: &'static str, unit: &'static str| {
             meter.f64_histogram(name).with_unit(unit).with_boundaries(SECONDS.to_vec()).build()
         };
@@ -67,11 +60,9 @@ impl Service {
             tracer: pipeline.tracers.tracer("fastbreak.demo"),
             weather,
             pool,
-            cached,
             requests: seconds("http.server.request.duration", "s"),
             active: meter.i64_up_down_counter("http.server.active_requests").with_unit("{request}").build(),
             queries: seconds("db.client.operation.duration", "s"),
-            lookups: meter.u64_counter("fastbreak.cache.requests").with_unit("{request}").build(),
             ai_calls: seconds("gen_ai.client.operation.duration", "s"),
             ai_confidence: meter
                 .f64_histogram("fastbreak.ai.confidence")
@@ -132,21 +123,6 @@ impl Service {
         cx.span().end();
     }
 
-    /// Looks a key up; true when it was there.
-    pub(super) fn look_up(&self, chance: &mut SmallRng, namespace: &'static str) -> bool {
-        let hit = chance.random_bool(self.weather.hits());
-        let held = self.cached.load(Ordering::Relaxed);
-        // What is missed is put in; a cold cache has lost nearly all.
-        let target = if self.weather.hits() < 0.5 { CACHE_BYTES / 16 } else { CACHE_BYTES };
-        self.cached.store(held - held / 64 + target / 64, Ordering::Relaxed);
-        let result = if hit { "hit" } else { "miss" };
-        self.lookups.add(
-            1,
-            &[KeyValue::new("fastbreak.cache.namespace", namespace), KeyValue::new("fastbreak.cache.result", result)],
-        );
-        hit
-    }
-
     /// Asks the model for a ranking.
     pub(super) async fn infer(&self, parent: &Context, chance: &mut SmallRng) {
         let cx = self.span(parent, "chat ranker-small".to_owned(), SpanKind::Client);
@@ -203,14 +179,5 @@ fn watch_pool(meter: &Meter, pool: &Arc<Semaphore>) {
         .i64_observable_up_down_counter("db.client.connection.max")
         .with_unit("{connection}")
         .with_callback(move |observer| observer.observe(POOL as i64, std::slice::from_ref(&name)))
-        .build();
-}
-
-fn watch_cache(meter: &Meter, cached: &Arc<AtomicU64>) {
-    let cached = Arc::clone(cached);
-    meter
-        .u64_observable_gauge("fastbreak.cache.usage")
-        .with_unit("By")
-        .with_callback(move |observer| observer.observe(cached.load(Ordering::Relaxed), &[]))
         .build();
 }

@@ -1,4 +1,4 @@
-//! The demo's shop: four services and the ways of a request through them.
+//! The demo's shop: five services and the ways of a request through them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::service::Service;
+use super::stock::Stock;
 use super::weather::Weather;
 
 const MS: Duration = Duration::from_millis(1);
@@ -18,19 +19,21 @@ pub(super) struct Shop {
     catalog: Service,
     checkout: Service,
     recommender: Service,
+    stock: Stock,
     weather: Arc<Weather>,
     /// Requests answered with 5xx.
     pub(super) errors: AtomicU64,
 }
 
 impl Shop {
-    pub(super) fn open(endpoint: &str, period: Duration, weather: Arc<Weather>) -> anyhow::Result<Self> {
+    pub(super) async fn open(endpoint: &str, period: Duration, weather: Arc<Weather>) -> anyhow::Result<Self> {
         let start = |name| Service::start(name, endpoint, period, Arc::clone(&weather));
         Ok(Self {
             storefront: start("storefront")?,
             catalog: start("catalog")?,
             checkout: start("checkout")?,
             recommender: start("recommender")?,
+            stock: Stock::open(endpoint, period, Arc::clone(&weather)).await?,
             weather,
             errors: AtomicU64::new(0),
         })
@@ -40,11 +43,9 @@ impl Shop {
     pub(super) async fn visit(&self, mut chance: SmallRng) {
         let (root, chance) = (Context::new(), &mut chance);
         let code = match chance.random_range(0..100) {
-            0..40 => {
-                self.storefront.serve(&root, ("GET", "/"), async |cx| self.products(cx, chance, "home").await).await
-            }
+            0..40 => self.storefront.serve(&root, ("GET", "/"), async |cx| self.products(cx, chance).await).await,
             40..75 => {
-                let work = async |cx: &Context| self.products(cx, chance, "product").await;
+                let work = async |cx: &Context| self.products(cx, chance).await;
                 self.storefront.serve(&root, ("GET", "/products/{id}"), work).await
             }
             75..85 => self.storefront.serve(&root, ("GET", "/search"), async |cx| self.search(cx, chance).await).await,
@@ -62,10 +63,9 @@ impl Shop {
         }
     }
 
-    /// From the cache, or from the catalog.
-    async fn products(&self, cx: &Context, chance: &mut SmallRng, namespace: &'static str) -> u16 {
-        if self.storefront.look_up(chance, namespace) {
-            tokio::time::sleep(MS).await;
+    /// From the stock's cache, or from the catalog.
+    async fn products(&self, cx: &Context, chance: &mut SmallRng) -> u16 {
+        if self.stock.find(chance).await {
             return 200;
         }
         let catalog = async |remote: &Context| {
@@ -117,20 +117,31 @@ impl Shop {
         [&self.storefront, &self.catalog, &self.checkout, &self.recommender]
     }
 
-    /// `(acknowledged, failed, last error)` of all exports.
+    /// `(acknowledged, failed, last error)` of the services' exports.
     pub(super) fn exports(&self) -> (u64, u64, Option<String>) {
-        let (mut done, mut failed, mut error) = (0, 0, None);
-        for service in self.services() {
-            let exports = &service.pipeline.exports;
-            done += exports.done.get();
-            failed += exports.failed.get();
-            error = exports.last_error.lock().clone().or(error);
-        }
-        (done, failed, error)
+        exports_of(self.services().into_iter())
     }
 
-    /// Sends what waits. Blocks.
-    pub(super) fn close(&self) {
-        self.services().into_iter().for_each(|service| service.pipeline.shutdown());
+    /// Sends what waits; how exports went, as [`Shop::exports`] tells it.
+    pub(super) async fn close(self) -> anyhow::Result<(u64, u64, Option<String>)> {
+        let Self { storefront, catalog, checkout, recommender, stock, .. } = self;
+        stock.close().await;
+        let services = [storefront, catalog, checkout, recommender];
+        let sent = tokio::task::spawn_blocking(move || {
+            services.iter().for_each(|service| service.pipeline.shutdown());
+            exports_of(services.iter())
+        });
+        Ok(sent.await?)
     }
+}
+
+fn exports_of<'a>(services: impl Iterator<Item = &'a Service>) -> (u64, u64, Option<String>) {
+    let (mut done, mut failed, mut error) = (0, 0, None);
+    for service in services {
+        let exports = &service.pipeline.exports;
+        done += exports.done.get();
+        failed += exports.failed.get();
+        error = exports.last_error.lock().clone().or(error);
+    }
+    (done, failed, error)
 }

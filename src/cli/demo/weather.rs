@@ -63,9 +63,9 @@ impl Weather {
         if self.now() == Incident::ErrorBurst { 0.4 } else { 0.01 }
     }
 
-    /// Share of look-ups that hit.
-    pub(super) fn hits(&self) -> f64 {
-        if self.now() == Incident::ColdCache { 0.15 } else { 0.92 }
+    /// Whether the cache loses what it has, again and again.
+    pub(super) fn is_cold(&self) -> bool {
+        self.now() == Incident::ColdCache
     }
 }
 
