@@ -25,6 +25,7 @@ mod schema;
 mod series;
 mod spool;
 mod streams;
+mod trace_search;
 mod traces;
 
 use std::sync::Arc;
@@ -54,7 +55,8 @@ pub use rules::{Expected, RuleRevisionRow, RuleRow, WriteError};
 pub use series::{MetricRow, NewSeries, SeriesRow};
 pub use spool::{SpoolPart, SpoolRow, TailRow};
 pub use streams::StreamRow;
-pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceFilter, TraceOrder, TraceRow, TraceUsage, TraceWrite};
+pub use trace_search::{TraceFilter, TraceOrder};
+pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceRow, TraceUsage, TraceWrite};
 
 /// How to reach Postgres.
 #[derive(Clone, Debug)]

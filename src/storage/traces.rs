@@ -103,39 +103,6 @@ pub struct TraceWrite {
     pub index: Vec<TraceRow>,
 }
 
-/// Order of a search.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TraceOrder {
-    /// Latest start first.
-    #[default]
-    Newest,
-    /// Longest first.
-    Slowest,
-}
-
-/// Which traces.
-#[derive(Clone, Debug, Default)]
-pub struct TraceFilter {
-    /// Hashes that must all be among its terms.
-    pub terms: Vec<i64>,
-    /// Least duration in nanoseconds.
-    pub least_ns: Option<i64>,
-    /// Greatest duration.
-    pub most_ns: Option<i64>,
-    /// With an error, or without.
-    pub error: Option<bool>,
-    /// Earliest start.
-    pub from_ns: i64,
-    /// Latest start.
-    pub to_ns: i64,
-    /// Order.
-    pub order: TraceOrder,
-    /// Last start or duration of the page before, and the trace that had it.
-    pub after: Option<(i64, Vec<u8>)>,
-    /// Most rows.
-    pub limit: i64,
-}
-
 /// Disk of one class and slot.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct TraceUsage {
@@ -323,49 +290,6 @@ impl Storage {
             .get_result(&mut conn)
             .await
             .optional()?)
-    }
-
-    /// The index rows that `filter` meets, in its order.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn trace_search(&self, filter: &TraceFilter) -> Result<Vec<TraceRow>, StorageError> {
-        let mut query = trace_index::table
-            .select(TraceRow::as_select())
-            .filter(trace_index::start_ns.between(filter.from_ns, filter.to_ns))
-            .limit(filter.limit)
-            .into_boxed();
-        if !filter.terms.is_empty() {
-            query = query.filter(trace_index::terms.contains(filter.terms.clone()));
-        }
-        if let Some(least) = filter.least_ns {
-            query = query.filter(trace_index::duration_ns.ge(least));
-        }
-        if let Some(most) = filter.most_ns {
-            query = query.filter(trace_index::duration_ns.le(most));
-        }
-        query = match filter.error {
-            Some(true) => query.filter(trace_index::error_count.gt(0)),
-            Some(false) => query.filter(trace_index::error_count.eq(0)),
-            None => query,
-        };
-        // The same value twice is told apart by the trace's id.
-        macro_rules! in_order {
-            ($column:ident) => {{
-                if let Some((last, id)) = &filter.after {
-                    let before = trace_index::$column.lt(*last);
-                    let same = trace_index::$column.eq(*last).and(trace_index::trace_id.lt(id.clone()));
-                    query = query.filter(before.or(same));
-                }
-                query.order((trace_index::$column.desc(), trace_index::trace_id.desc()))
-            }};
-        }
-        query = match filter.order {
-            TraceOrder::Newest => in_order!(start_ns),
-            TraceOrder::Slowest => in_order!(duration_ns),
-        };
-        let mut conn = self.conn().await?;
-        Ok(query.load(&mut conn).await?)
     }
 
     /// Bytes of kept traces by class and slot, the least wanted first.

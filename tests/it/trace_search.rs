@@ -3,6 +3,7 @@
 use prost::Message;
 use serde_json::Value;
 
+use crate::support::export::now;
 use crate::support::server::{Options, client, fastbreak};
 use crate::support::spans::{failed, kept_spans, send, span, trace_id, with};
 use crate::support::wire::{framed, grpc};
@@ -128,4 +129,73 @@ async fn grpc_and_the_command_line_tell_the_same() {
     assert!(lines[0].starts_with(&trace_id(60)) && lines[0].contains("2 spans 1 failed"), "{list}");
     let tree = told(&["get", &trace_id(6)]);
     assert!(tree.contains("  front GET /cart\n") && tree.contains("    stock reserve !\n"), "{tree}");
+}
+
+/// Traces of the index alone: number `i` began `i` milliseconds after `base` and took `micros(i)`.
+const MANY: u64 = 30_000;
+
+fn micros(i: u64) -> u64 {
+    i * 7_919 % 30_011
+}
+
+/// Every trace has the service `common`, every three thousandth `rare`, the shortest third `quick`.
+async fn filled_with_many(database: &Database) -> u64 {
+    let base = (now() / 1_000_000_000 - 60) * 1_000_000_000;
+    let term = |service: &str| xxhash_rust::xxh3::xxh3_64(service.as_bytes()) as i64;
+    let (common, rare, quick) = (term("common"), term("rare"), term("quick"));
+    let slot = "to_timestamp(floor(extract(epoch FROM now()) / 43200) * 43200)";
+    database
+        .execute(&format!("SELECT ensure_partition('trace_index_error', {slot}, {slot} + interval '12 hours')"))
+        .await;
+    database
+        .execute(&format!(
+            "INSERT INTO trace_index (trace_id, class, slot_at, start_ns, end_ns, services, terms, reasons, span_count, \
+                 error_count, blocks) \
+             SELECT decode(lpad(to_hex(i), 32, '0'), 'hex'), 2, {slot}, {base} + i * 1000000, \
+                 {base} + i * 1000000 + i * 7919 % 30011 * 1000, '{{}}', \
+                 ARRAY[{common}] || CASE WHEN i % 3000 = 0 THEN ARRAY[{rare}] ELSE '{{}}' END \
+                     || CASE WHEN i * 7919 % 30011 < 10000 THEN ARRAY[{quick}] ELSE '{{}}' END, \
+                 1, 1, 1, '{{}}' FROM generate_series(1::bigint, {MANY}) AS i"
+        ))
+        .await;
+    base
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_are_met_the_first_ones_in_order_are_found() {
+    let database = Database::create().await;
+    let server = Options::on(&database).start();
+    let base = filled_with_many(&database).await;
+    let base = base / 1_000_000_000;
+    let narrow = format!("from={}&to={}", base + 20, base + 25);
+    let is_quick = |i: &u64| micros(*i) < 10_000;
+    let is_within = |i: &u64| (20_000..=25_000).contains(i);
+    type Meets<'a> = Box<dyn Fn(&u64) -> bool + 'a>;
+    let asked: [(&str, Meets<'_>); 9] = [
+        ("", Box::new(|_| true)),
+        ("service=common", Box::new(|_| true)),
+        ("service=rare", Box::new(|i| i % 3_000 == 0)),
+        ("service=quick", Box::new(is_quick)),
+        ("service=nobody", Box::new(|_| false)),
+        ("minDuration=29990us", Box::new(|i| micros(*i) >= 29_990)),
+        ("service=common&maxDuration=20us", Box::new(|i| micros(*i) <= 20)),
+        (&narrow, Box::new(is_within)),
+        (&format!("service=quick&{narrow}"), Box::new(|i| is_quick(i) && is_within(i))),
+    ];
+    for (query, meets) in &asked {
+        let mut newest: Vec<u64> = (1..=MANY).rev().filter(meets).collect();
+        let mut slowest = newest.clone();
+        slowest.sort_by_key(|i| std::cmp::Reverse(micros(*i)));
+        for (order, expected) in [("newest", &mut newest), ("slowest", &mut slowest)] {
+            expected.truncate(21);
+            let expected: Vec<String> = expected.iter().map(|i| format!("{i:032x}")).collect();
+            let (mut found, mut next) = (Vec::new(), Some(format!("{query}&order={order}&limit=7")));
+            while let Some(query) = next.filter(|_| found.len() < 21) {
+                let (page, link) = search(&server, &query).await;
+                found.extend(page);
+                next = link;
+            }
+            assert_eq!(found, expected, "{query} {order}");
+        }
+    }
 }
