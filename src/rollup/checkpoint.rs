@@ -16,8 +16,10 @@ use super::streams::Streams;
 use crate::model::{Cell, Exemplar, MetricId, Width, WindowStart};
 use crate::storage::{BlockPart, Flush, MetricRow, NewSeries, StorageError, Tier};
 
-/// Most series in one block.
-pub(super) const SERIES_PER_BLOCK: usize = 1_000;
+/// Most series in one block of a checkpoint, which has few windows of each.
+const SERIES_PER_PART: usize = 1_000;
+/// Most series in a block that compaction writes: all are decoded for one of them, and fewer compress worse.
+const SERIES_PER_BLOCK: usize = 250;
 /// Series named in one statement.
 const SERIES_PER_INSERT: usize = 5_000;
 /// Between two looks at what may be forgotten.
@@ -176,10 +178,10 @@ fn write_blocks(
     order.sort_unstable_by_key(|entry| (span_of(entry), entry.slot, entry.window));
     for span in order.chunk_by(|a, b| span_of(a) == span_of(b)) {
         let starts_at = span.first().map_or(0, |entry| span_of(entry));
-        let mut series: Vec<BlockSeries> = Vec::with_capacity(SERIES_PER_BLOCK);
+        let mut series: Vec<BlockSeries> = Vec::with_capacity(SERIES_PER_PART);
         for entries in span.chunk_by(|a, b| a.slot == b.slot) {
             series.extend(block_series(registry, entries, exemplars));
-            if series.len() == SERIES_PER_BLOCK {
+            if series.len() == SERIES_PER_PART {
                 out.extend(encode(metric, (Tier::Fine, width), starts_at, &series, false)?);
                 series.clear();
             }
@@ -208,7 +210,7 @@ fn block_series(
     Some(BlockSeries { id, windows, exemplars: exemplars.remove(&slot).unwrap_or_default() })
 }
 
-/// Blocks of one metric and span, [`SERIES_PER_BLOCK`] series each.
+/// Blocks of one metric and span.
 pub(super) fn encode(
     metric: MetricId,
     (tier, width): (Tier, Width),
@@ -222,7 +224,7 @@ pub(super) fn encode(
         let (metric_id, series_count) = (metric.0 as i64, chunk.len() as i32);
         Ok(BlockPart { metric_id, tier: tier as i16, starts_at, series_count, compacted, payload })
     };
-    series.chunks(SERIES_PER_BLOCK).map(part).collect()
+    series.chunks(if compacted { SERIES_PER_BLOCK } else { SERIES_PER_PART }).map(part).collect()
 }
 
 fn metric_row(entry: &MetricEntry) -> MetricRow {

@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::block::{self, BlockError, BlockSeries};
 use super::checkpoint::encode;
+use super::order;
+use super::registry::Registry;
+use super::stream::register_series;
 use super::streams::Streams;
 use crate::model::{Exemplar, MetricId, SeriesId, Width};
 use crate::storage::{BlockPart, HourToCompact, StorageError, Tier};
@@ -98,16 +101,29 @@ impl Compactor {
             }),
         );
         let hour = Hour { metric: MetricId(span.metric_id as u64), start, fine: self.streams.width() };
-        let mut failed = None;
-        let mut blocks = 0;
-        let rewrite = |payloads: Vec<Vec<Vec<u8>>>| {
-            let parts = hour.rewrite(&payloads, &coarse).map_err(|error| failed = Some(error)).ok()?;
-            blocks = parts.len();
-            Some(parts)
-        };
-        self.streams.storage().blocks_rewrite(span.metric_id, &spans, rewrite).await?;
-        self.streams.metrics.compacted(blocks);
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        let (storage, registry) = (self.streams.storage(), self.streams.registry());
+        let mut looked_up = false;
+        loop {
+            let (mut failed, mut blocks, mut unknown) = (None, 0, Vec::new());
+            let rewrite = |payloads: Vec<Vec<Vec<u8>>>| {
+                let parts = hour.rewrite(&payloads, &coarse, (registry, &mut unknown));
+                let parts = parts.map_err(|error| failed = Some(error)).ok()?;
+                blocks = parts.len();
+                (unknown.is_empty() || looked_up).then_some(parts)
+            };
+            storage.blocks_rewrite(span.metric_id, &spans, rewrite).await?;
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            if unknown.is_empty() || looked_up {
+                self.streams.metrics.compacted(blocks);
+                return Ok(());
+            }
+            // Series of other replicas, or of a process before this one: once their labels are here they have a place.
+            looked_up = true;
+            let ids: Vec<i64> = unknown.iter().map(|id| id.0 as i64).collect();
+            storage.series_by_id(&ids).await?.iter().for_each(|row| register_series(registry, row));
+        }
     }
 }
 
@@ -120,13 +136,20 @@ struct Hour {
 
 impl Hour {
     /// The hour's blocks merged, and the coarser tiers' blocks with the hour replaced by its roll-up.
-    fn rewrite(&self, payloads: &[Vec<Vec<u8>>], coarse: &[(Tier, Width)]) -> Result<Vec<BlockPart>, BlockError> {
+    /// Series are told whose labels are not known, so that they have no place in the order.
+    fn rewrite(
+        &self,
+        payloads: &[Vec<Vec<u8>>],
+        coarse: &[(Tier, Width)],
+        (registry, unknown): (&Registry, &mut Vec<SeriesId>),
+    ) -> Result<Vec<BlockPart>, BlockError> {
         let (fine, rest) = payloads.split_first().ok_or(BlockError::Malformed("no span"))?;
         let mut all = Vec::new();
         for payload in fine {
             all.extend(block::decode(payload, &|_| true)?);
         }
-        let merged = merge(all);
+        let mut merged = merge(all);
+        unknown.extend(order::sort(registry, &mut merged));
         // Windows from before their width was changed fit no other.
         let fits = |series: &BlockSeries| series.windows.iter().all(|(window, _)| window % self.fine.seconds() == 0);
         let fine = if merged.iter().all(fits) { self.fine } else { Width::SECOND };
@@ -137,7 +160,9 @@ impl Hour {
             for payload in payloads {
                 all.extend(outside(payload, &hour)?);
             }
-            parts.extend(encode(self.metric, (*tier, *width), tier.block_start(self.start), &merge(all), true)?);
+            let mut merged = merge(all);
+            unknown.extend(order::sort(registry, &mut merged));
+            parts.extend(encode(self.metric, (*tier, *width), tier.block_start(self.start), &merged, true)?);
         }
         Ok(parts)
     }
@@ -154,7 +179,7 @@ fn outside(payload: &[u8], hour: &std::ops::Range<u32>) -> Result<Vec<BlockSerie
     Ok(series)
 }
 
-/// One entry a series, windows merged, sorted by id.
+/// One entry a series, windows merged.
 pub(super) fn merge(all: Vec<BlockSeries>) -> Vec<BlockSeries> {
     let mut by_id: HashMap<SeriesId, BlockSeries> = HashMap::new();
     for series in all {
@@ -169,7 +194,6 @@ pub(super) fn merge(all: Vec<BlockSeries>) -> Vec<BlockSeries> {
         }
     }
     let mut out: Vec<BlockSeries> = by_id.into_values().collect();
-    out.sort_by_key(|series| series.id);
     for series in &mut out {
         *series = roll(series, Width::SECOND);
     }

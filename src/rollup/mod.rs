@@ -12,6 +12,7 @@ mod frame;
 mod head;
 mod labels;
 mod log;
+mod order;
 mod points;
 mod registry;
 mod stream;
