@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Cell, Labels, Metric, TimeMs, WindowStart};
+use super::{Cell, Labels, Metric, Run, TimeMs, WindowStart};
 
 /// 64 bits of a stable hash of metric identity and sorted label set, the same on every replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,13 +42,21 @@ pub struct SeriesWindows {
     pub labels: Labels,
     /// Windows in ascending order, each start once.
     pub windows: Vec<(WindowStart, Cell)>,
+    /// Windows of a counter with one run each, in place of `windows`, where only increases are asked for.
+    pub totals: Vec<(WindowStart, Run)>,
 }
 
 impl SeriesWindows {
     /// The same series without any window.
     #[must_use]
     pub fn clone_without_windows(&self) -> Self {
-        Self { id: self.id, metric: Arc::clone(&self.metric), labels: self.labels.clone(), windows: Vec::new() }
+        Self {
+            id: self.id,
+            metric: Arc::clone(&self.metric),
+            labels: self.labels.clone(),
+            windows: Vec::new(),
+            totals: Vec::new(),
+        }
     }
 }
 

@@ -207,7 +207,7 @@ impl Engine {
     async fn series_of(&self, select: &Select, budget: &mut Budget) -> Result<Vec<Labels>, QueryError> {
         if self.metrics_of(select).iter().any(|(entry, meant)| meant.splits(&entry.metric)) {
             // Which buckets or quantiles there are is told by the windows alone.
-            let (series, _) = self.fetch(select, (self.reading_of(select.span()), None), budget).await?;
+            let (series, _) = self.fetch((select, false), (self.reading_of(select.span()), None), budget).await?;
             return Ok(series.into_iter().map(|one| one.labels).collect());
         }
         let (wanted, there) = self.present(select, budget).await?;

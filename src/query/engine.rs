@@ -24,7 +24,7 @@ use super::snapshot::Shared;
 use super::value::Answer;
 use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
 use crate::rollup::{BlockCache, MetricEntry, Streams, load_metrics, register_series};
-use crate::storage::{Retention, Tier};
+use crate::storage::{BlockKey, Retention, Tier};
 
 /// Times that blocks replaced by compaction in the middle of a query are looked up anew.
 pub(super) const RETRIES: usize = 5;
@@ -280,7 +280,7 @@ impl Engine {
             }
             // Boxed, so that the compiler need not look through it from every handler.
             let fetched: BoxFuture<'_, Result<Found, QueryError>> =
-                Box::pin(self.fetch(select, (reading, shared), budget));
+                Box::pin(self.fetch((select, plan.is_of_increases()), (reading, shared), budget));
             let (series, missed) = fetched.await?;
             found.push(series.into());
             unknown += missed;
@@ -317,9 +317,10 @@ impl Engine {
         Wanted::of((self.streams.registry(), &self.indexes), metrics, select, budget)
     }
 
+    /// The series of `select`; counters as totals where they can be and only `increases` are asked for.
     pub(super) async fn fetch(
         &self,
-        select: &Select,
+        (select, increases): (&Select, bool),
         (reading, shared): (Reading, Option<&Shared>),
         budget: &mut Budget,
     ) -> Result<Found, QueryError> {
@@ -334,7 +335,9 @@ impl Engine {
             let mut gathered = Gathered::new((self.streams.registry(), &wanted), reading, select, &snapshot.keys);
             let wants = |id| wanted.has(self.streams.registry(), id);
             let add = |blocks| gathered.add_blocks(blocks, &mut room);
-            let blocks = self.blocks.visit(self.streams.storage(), &snapshot.keys, &wants, add);
+            let keys = self.sift(&wanted, snapshot.keys.clone()).await?;
+            let tier = (increases && wanted.is_plain()).then_some(reading.tier);
+            let blocks = self.blocks.visit_totals(self.streams.storage(), (&keys, tier), &wants, add);
             if !blocks.await? {
                 continue;
             }
@@ -354,6 +357,16 @@ impl Engine {
             return Ok((series, missed));
         }
         Err(replaced())
+    }
+
+    /// Those of `keys` whose blocks may have what is `wanted`; all when that is much of what there is.
+    async fn sift(&self, wanted: &Wanted, keys: Vec<BlockKey>) -> Result<Vec<BlockKey>, QueryError> {
+        let known: usize = wanted.metrics.iter().map(|(metric, _)| metric.series_count()).sum();
+        if keys.is_empty() || wanted.slots.len() as usize > known / 2 {
+            return Ok(keys);
+        }
+        let sources = (self.streams.storage(), &**self.streams.registry());
+        Ok(self.blocks.sift(sources, keys, &wanted.slots).await?)
     }
 
     /// Makes the stored series of `metrics` known, once; those that come later are looked up when blocks name them.

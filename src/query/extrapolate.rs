@@ -34,6 +34,9 @@ impl Track {
         match source {
             Source::Points(points) => points.iter().for_each(|(at, value)| track.push(*at, *value)),
             Source::Series(series) => {
+                for (window, run) in &series.totals {
+                    track.push(grid.counts_from(*window), run.value);
+                }
                 let mut total = 0.0;
                 for (window, cell) in &series.windows {
                     let value = match cell {

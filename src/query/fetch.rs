@@ -4,6 +4,7 @@
 //! and rolled to its width, and so are the heads. Compaction replaces the parts of an hour and its coarse windows in one
 //! transaction, so in any snapshot each window is in just one of the three.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,8 +16,8 @@ use super::QueryError;
 use super::index::Indexes;
 use super::limits::Budget;
 use super::select::{Meant, Select};
-use crate::model::{Cell, MetricId, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
-use crate::rollup::{BlockSeries, HeadEntry, MetricEntry, Registry, Slot, Stream};
+use crate::model::{Cell, Counter, MetricId, Run, SeriesId, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::rollup::{BlockTotals, Contents, HeadEntry, MetricEntry, Registry, Slot, Stream};
 use crate::storage::{BlockKey, BlockSpan, StreamRow, Tier};
 
 /// Which tier a query reads.
@@ -90,6 +91,11 @@ impl Wanted {
         registry.slot_of(id).is_none_or(|slot| self.slots.contains(slot))
     }
 
+    /// Whether counters may be told as they stand: under their own names and in their own units.
+    pub(super) fn is_plain(&self) -> bool {
+        self.metrics.iter().all(|(_, meant)| meant.is_plain())
+    }
+
     pub(super) fn ids(&self) -> Vec<i64> {
         self.metrics.iter().map(|(metric, _)| metric.id.0 as i64).collect()
     }
@@ -97,8 +103,37 @@ impl Wanted {
 
 /// Windows of one series, by ascending start.
 type Windows = Vec<(WindowStart, Cell)>;
-/// Windows of each series.
-type BySlot = HashMap<Slot, Windows>;
+/// The same of a counter with one run in each, in the order in which they were found, and whether that ascends.
+struct Totals {
+    windows: Vec<(WindowStart, Run)>,
+    ascend: bool,
+}
+
+impl Totals {
+    fn with_capacity(room: usize) -> Self {
+        Self { windows: Vec::with_capacity(room), ascend: true }
+    }
+
+    fn push(&mut self, window: WindowStart, run: Run) {
+        self.ascend &= self.windows.last().is_none_or(|(last, _)| *last < window);
+        self.windows.push((window, run));
+    }
+
+    /// Takes the windows of `block` at `places`, as windows of what is read.
+    fn extend(&mut self, reading: Reading, block: &BlockTotals, places: Range<usize>) {
+        let starts = block.starts(places.clone());
+        let first = starts.first().map(|start| reading.window_of(*start));
+        let follows = self.windows.last().zip(first).is_none_or(|((last, _), first)| *last < first);
+        let ascends = |a: &WindowStart, b: &WindowStart| reading.window_of(*a) < reading.window_of(*b);
+        self.ascend &= follows && starts.is_sorted_by(ascends);
+        self.windows.extend(block.windows(places).map(|(start, run)| (reading.window_of(start), run)));
+    }
+}
+
+/// Windows of each series, those that can be told as totals and the others.
+type BySlot = HashMap<Slot, (Totals, Windows)>;
+/// A series of a block of totals: which block, and the places of its windows there.
+type Place = (usize, Range<usize>);
 
 /// Windows gathered by series.
 pub(super) struct Gathered<'a> {
@@ -122,7 +157,7 @@ impl<'a> Gathered<'a> {
         keys: &[BlockKey],
     ) -> Self {
         let windows = reading.windows(select.span());
-        let parts = vec![BySlot::new(); rayon::current_num_threads()];
+        let parts = (0..rayon::current_num_threads()).map(|_| BySlot::new()).collect();
         let spans = keys.iter().map(|key| key.starts_at).collect::<HashSet<_>>().len();
         Self { registry, wanted, reading, windows, parts, spans, unknown: Vec::new() }
     }
@@ -136,11 +171,19 @@ impl<'a> Gathered<'a> {
     /// Takes what is wanted from `blocks`, on all cores.
     pub(super) fn add_blocks(
         &mut self,
-        blocks: Vec<(BlockKey, Vec<BlockSeries>)>,
+        blocks: Vec<(BlockKey, Contents)>,
         budget: &mut Budget,
     ) -> Result<(), QueryError> {
+        let (mut series, mut totals) = (Vec::new(), Vec::new());
+        for (_, contents) in blocks {
+            match contents {
+                Contents::Series(of_block) => series.extend(of_block),
+                Contents::Totals(of_block) => totals.push(of_block),
+            }
+        }
+        self.add_totals(&totals, budget)?;
         let mut pieces: Vec<Vec<(Slot, Windows)>> = vec![Vec::new(); self.parts.len()];
-        for series in blocks.into_iter().flat_map(|(_, block)| block) {
+        for series in series {
             let Some(slot) = self.registry.slot_of(series.id) else {
                 self.unknown.push(series.id);
                 continue;
@@ -158,7 +201,8 @@ impl<'a> Gathered<'a> {
             for (slot, mut windows) in pieces {
                 // Of many spans all but two are asked for whole.
                 let room = if spans > 2 { windows.len().saturating_mul(spans) } else { 0 };
-                let known = part.entry(slot).or_insert_with(|| Vec::with_capacity(room));
+                let (_, known) =
+                    part.entry(slot).or_insert_with(|| (Totals::with_capacity(0), Vec::with_capacity(room)));
                 let ends = windows.first().zip(windows.last());
                 if reading.tier == Tier::Fine && ends.is_some_and(|(a, b)| first <= a.0 && b.0 <= last) {
                     known.append(&mut windows);
@@ -166,6 +210,37 @@ impl<'a> Gathered<'a> {
                 }
                 let of_tier = windows.into_iter().map(|(start, cell)| (reading.window_of(start), cell));
                 known.extend(of_tier.filter(|(window, _)| (first..=last).contains(window)));
+            }
+        });
+        Ok(())
+    }
+
+    fn add_totals(&mut self, blocks: &[BlockTotals], budget: &mut Budget) -> Result<(), QueryError> {
+        let mut pieces: Vec<Vec<(Slot, usize, Place)>> = vec![Vec::new(); self.parts.len()];
+        let (reading, spans, (first, last)) = (self.reading, self.spans, self.windows);
+        let mut count = 0;
+        for (at, block) in blocks.iter().enumerate() {
+            for (id, places) in block.series() {
+                let Some(slot) = self.registry.slot_of(id) else {
+                    self.unknown.push(id);
+                    continue;
+                };
+                let starts = block.starts(places.clone());
+                let from = places.start + starts.partition_point(|start| reading.window_of(*start) < first);
+                let to = places.start + starts.partition_point(|start| reading.window_of(*start) <= last);
+                count += to.saturating_sub(from);
+                if let Some(part) = pieces.get_mut(slot as usize % self.parts.len()) {
+                    part.push((slot, starts.len(), (at, from..to)));
+                }
+            }
+        }
+        budget.take_bytes(count * size_of::<(WindowStart, Run)>())?;
+        self.parts.par_iter_mut().zip(pieces).for_each(|(part, pieces)| {
+            for (slot, room, (at, places)) in pieces {
+                let Some(block) = blocks.get(at) else { continue };
+                let room = if spans > 2 { room.saturating_mul(spans) } else { 0 };
+                let (known, _) = part.entry(slot).or_insert_with(|| (Totals::with_capacity(room), Vec::new()));
+                known.extend(reading, block, places);
             }
         });
         Ok(())
@@ -209,7 +284,13 @@ impl<'a> Gathered<'a> {
         budget.take_window(&entry.cell)?;
         let part = entry.slot as usize % self.parts.len();
         if let Some(part) = self.parts.get_mut(part) {
-            part.entry(entry.slot).or_default().push((window, entry.cell.clone()));
+            let (totals, cells) = part.entry(entry.slot).or_insert_with(|| (Totals::with_capacity(0), Vec::new()));
+            match &entry.cell {
+                Cell::Counter(Counter { first, more: None }) if !totals.windows.is_empty() => {
+                    totals.push(window, *first);
+                }
+                cell => cells.push((window, cell.clone())),
+            }
         }
         Ok(())
     }
@@ -218,11 +299,11 @@ impl<'a> Gathered<'a> {
     pub(super) fn into_series(self, select: &Select, budget: &mut Budget) -> Result<Vec<SeriesWindows>, QueryError> {
         let meant: HashMap<MetricId, &Meant> = self.wanted.metrics.iter().map(|(m, meant)| (m.id, meant)).collect();
         let merged =
-            self.parts.into_par_iter().flat_map_iter(|part| part.into_iter().map(|(slot, w)| (slot, merge(w))));
+            self.parts.into_par_iter().flat_map_iter(|part| part.into_iter().map(|(slot, w)| (slot, whole(w))));
         let mut slots: Vec<_> = merged.collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
         let mut out = Vec::with_capacity(slots.len());
-        for (slot, windows) in slots {
+        for (slot, (totals, windows)) in slots {
             let Some(entry) = self.registry.get(slot) else { continue };
             let Some(meant) = meant.get(&entry.metric.id) else { continue };
             let series = SeriesWindows {
@@ -230,11 +311,28 @@ impl<'a> Gathered<'a> {
                 metric: Arc::clone(&entry.metric.metric),
                 labels: self.registry.labels(entry),
                 windows,
+                totals,
             };
             out.extend(select.present(series, meant, budget)?);
         }
         Ok(out)
     }
+}
+
+/// The windows of a series in order: as totals when all are, each of another window.
+fn whole((totals, mut cells): (Totals, Windows)) -> (Vec<(WindowStart, Run)>, Windows) {
+    let Totals { mut windows, ascend } = totals;
+    if cells.is_empty() {
+        if !ascend {
+            windows.sort_by_key(|(window, _)| *window);
+        }
+        if ascend || windows.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return (windows, cells);
+        }
+    }
+    let of_run = |(window, first): (WindowStart, Run)| (window, Cell::Counter(Counter { first, more: None }));
+    cells.extend(windows.into_iter().map(of_run));
+    (Vec::new(), merge(cells))
 }
 
 /// Windows in order, partials of one window merged.

@@ -1,13 +1,37 @@
 //! Functions over a range: increases, aggregates over time, trends.
 
 use super::calls::{Call, Function};
-use super::compile::{Increases, Node};
+use super::compile::{Increases, Node, Plan};
 use super::eval::{Eval, Sink};
 use super::functions::{OverTime, last_two, predict, smooth};
 use super::samples::{self, Grid, Over, Source};
 use super::value::{Column, Sample, Value};
 use super::{QueryError, extrapolate, quantile};
 use crate::model::Cell;
+
+impl Plan {
+    /// True when all that is asked of series is what `rate` and `increase` tell.
+    pub(super) fn is_of_increases(&self) -> bool {
+        is_of_increases(&self.root)
+    }
+}
+
+fn is_of_increases(node: &Node) -> bool {
+    match node {
+        Node::Number(_) | Node::Text(_) => true,
+        Node::Series(_) => false,
+        Node::Subquery(subquery) => is_of_increases(&subquery.of),
+        Node::Negate(of) => is_of_increases(of),
+        Node::Call(Call { function: Function::Increase { .. }, .. }, args) => {
+            args.iter().all(|arg| matches!(arg, Node::Series(_)) || is_of_increases(arg))
+        }
+        Node::Call(_, args) => args.iter().all(is_of_increases),
+        Node::Aggregate { of, parameter, .. } => {
+            is_of_increases(of) && parameter.as_deref().is_none_or(is_of_increases)
+        }
+        Node::Binary { left, right, .. } => is_of_increases(left) && is_of_increases(right),
+    }
+}
 
 impl Eval<'_> {
     pub(super) fn call(&self, call: Call, args: &[Node]) -> Result<Value, QueryError> {

@@ -9,11 +9,12 @@
 //! series adds all of itself when its run began within the span, and otherwise is only a base to count from.
 //! A range that is not a whole number of windows is widened to one, and what it added is scaled back.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::compile::Increases;
 use super::value::{HistogramSample, Sample};
-use crate::model::{Cell, Counter, Histogram, Run, SeriesWindows, TimeMs, Width, WindowStart};
+use crate::model::{Cell, Histogram, Run, SeriesWindows, TimeMs, Width, WindowStart};
 
 /// Windows narrower than this are told to be open from their start on.
 const SHOWN_EARLY: TimeMs = Width::MINUTE.millis();
@@ -47,17 +48,37 @@ impl Grid {
         if end > self.now { start.max(self.now - SHOWN_EARLY) } else { end }
     }
 
-    /// What to multiply the sum of a range that ends at `end` by.
-    fn scale(&self, over: Over, end: TimeMs) -> f64 {
+    fn scale(&self, over: Over) -> Scale {
         let covered = over.covered(self.width);
         if !over.per_second {
-            return if covered == over.range { 1.0 } else { over.range as f64 / covered as f64 };
+            let factor = if covered == over.range { 1.0 } else { over.range as f64 / covered as f64 };
+            return Scale { factor, open: None };
         }
         // A wide window that is open adds what it holds so far, and the time in which it came.
         let open = self.width.window_of(self.now);
-        let counted = !over.of_points && self.width.millis() >= SHOWN_EARLY && self.counts_from(open) <= end;
-        let open = if counted { self.now - TimeMs::from(open) * 1000 } else { 0 };
-        1000.0 / (covered + open) as f64
+        let so_far = self.now - TimeMs::from(open) * 1000;
+        let is_wide = !over.of_points && self.width.millis() >= SHOWN_EARLY;
+        Scale {
+            factor: 1000.0 / covered as f64,
+            open: is_wide.then(|| (self.counts_from(open), 1000.0 / (covered + so_far) as f64)),
+        }
+    }
+}
+
+/// What to multiply the sums of ranges by.
+#[derive(Clone, Copy)]
+struct Scale {
+    factor: f64,
+    /// From which end on a range holds the open window, and the factor of those.
+    open: Option<(TimeMs, f64)>,
+}
+
+impl Scale {
+    fn at(&self, end: TimeMs) -> f64 {
+        match self.open {
+            Some((from, factor)) if from <= end => factor,
+            _ => self.factor,
+        }
     }
 }
 
@@ -182,35 +203,65 @@ impl<T: Clone> Totals<T> {
     }
 }
 
-fn added_numbers(source: Source<'_>, grid: &Grid) -> Vec<Added<f64>> {
+/// What windows added, side by side.
+struct AddedNumbers {
+    at: Vec<TimeMs>,
+    amounts: Vec<f64>,
+    /// [`Added::since`] of the first: no other is the first total of a series.
+    since: Option<TimeMs>,
+}
+
+impl AddedNumbers {
+    fn with_capacity(room: usize) -> Self {
+        Self { at: Vec::with_capacity(room), amounts: Vec::with_capacity(room), since: None }
+    }
+
+    fn push(&mut self, at: TimeMs, (amount, since): (f64, Option<TimeMs>)) {
+        if self.at.is_empty() {
+            self.since = since;
+        }
+        self.at.push(at);
+        self.amounts.push(amount);
+    }
+
+    /// Sum of those at `places`, of a span that begins at `start`.
+    fn sum(&self, places: Range<usize>, start: TimeMs) -> Option<f64> {
+        let is_base = places.start == 0 && self.since.is_some_and(|since| since < start);
+        let amounts = self.amounts.get(places).unwrap_or_default();
+        let amounts = if is_base { amounts.get(1..).unwrap_or_default() } else { amounts };
+        (!amounts.is_empty()).then(|| amounts.iter().fold(0.0, |sum, amount| sum + amount))
+    }
+}
+
+fn added_numbers(source: Source<'_>, grid: &Grid) -> AddedNumbers {
     let mut totals = Totals { last: None };
     let less = |new: &f64, old: &f64| (new >= old).then_some(new - old);
     let series = match source {
         Source::Series(series) => series,
         Source::Points(points) => {
-            let added = |(at, value): &(TimeMs, f64)| {
-                let (amount, since) = totals.add(&Run { start: 0, time: *at, value: *value }, less)?;
-                Some(Added { at: *at, amount, since })
-            };
-            return points.iter().filter_map(added).collect();
+            let mut out = AddedNumbers::with_capacity(points.len());
+            for (at, value) in points {
+                let added = totals.add(&Run { start: 0, time: *at, value: *value }, less);
+                added.into_iter().for_each(|added| out.push(*at, added));
+            }
+            return out;
         }
     };
-    let mut out = Vec::with_capacity(series.windows.len());
+    let mut out = AddedNumbers::with_capacity(series.windows.len() + series.totals.len());
+    for (window, run) in &series.totals {
+        totals.add(run, less).into_iter().for_each(|added| out.push(grid.counts_from(*window), added));
+    }
     for (window, cell) in &series.windows {
         let at = grid.counts_from(*window);
         match cell {
-            Cell::Delta(delta) => out.push(Added { at, amount: delta.sum, since: None }),
-            Cell::Counter(Counter { first, more: None }) => {
-                out.extend(totals.add(first, less).map(|(amount, since)| Added { at, amount, since }));
-            }
+            Cell::Delta(delta) => out.push(at, (delta.sum, None)),
             Cell::Counter(counter) => {
-                let added = counter.runs().filter_map(|run| totals.add(run, less));
-                out.extend(added.map(|(amount, since)| Added { at, amount, since }));
+                counter.runs().filter_map(|run| totals.add(run, less)).for_each(|added| out.push(at, added));
             }
             // Gauges have no increase of their own: what rose and fell is told by its values, a fall as a reset.
             Cell::Gauge(gauge) => {
                 let run = Run { start: 0, time: gauge.time, value: gauge.last };
-                out.extend(totals.add(&run, less).map(|(amount, since)| Added { at, amount, since }));
+                totals.add(&run, less).into_iter().for_each(|added| out.push(at, added));
             }
             _ => {}
         }
@@ -246,9 +297,10 @@ pub(super) fn increase(source: Source<'_>, grid: &Grid, over: Over) -> Vec<Sampl
         && is_histogram(series)
     {
         let added = added_histograms(series, grid);
-        return spans(&added, grid, over, |inside, start, factor| {
+        let at: Vec<TimeMs> = added.iter().map(|one| one.at).collect();
+        return spans(&at, grid, over, |inside, start, factor| {
             let mut sum: Option<Histogram> = None;
-            for one in inside.iter().filter(|one| one.counts(start)) {
+            for one in added.get(inside).unwrap_or_default().iter().filter(|one| one.counts(start)) {
                 match &mut sum {
                     Some(sum) => sum.merge(&one.amount),
                     None => sum = Some(one.amount.clone()),
@@ -258,36 +310,25 @@ pub(super) fn increase(source: Source<'_>, grid: &Grid, over: Over) -> Vec<Sampl
         });
     }
     let added = added_numbers(source, grid);
-    spans(&added, grid, over, |inside, start, factor| {
-        let mut sum = None;
-        for one in inside.iter().filter(|one| one.counts(start)) {
-            *sum.get_or_insert(0.0) += one.amount;
-        }
-        sum.map(|sum: f64| sum * factor).into()
-    })
+    spans(&added.at, grid, over, |inside, start, factor| added.sum(inside, start).map(|sum| sum * factor).into())
 }
 
 /// Sums over sliding spans.
-fn spans<'a, T>(
-    added: &'a [Added<T>],
-    grid: &Grid,
-    over: Over,
-    sum: impl Fn(&'a [Added<T>], TimeMs, f64) -> Sample,
-) -> Vec<Sample> {
+fn spans(at: &[TimeMs], grid: &Grid, over: Over, sum: impl Fn(Range<usize>, TimeMs, f64) -> Sample) -> Vec<Sample> {
     let range = over.covered(grid.width);
     let (mut from, mut to) = (0, 0);
+    let scale = grid.scale(over);
     (0..grid.steps)
         .map(|step| {
             let end = grid.time(step) - over.offset;
             let start = end - range;
-            while added.get(to).is_some_and(|one| one.at <= end) {
+            while at.get(to).is_some_and(|at| *at <= end) {
                 to += 1;
             }
-            while added.get(from).is_some_and(|one| one.at <= start) {
+            while at.get(from).is_some_and(|at| *at <= start) {
                 from += 1;
             }
-            let inside = added.get(from..to).unwrap_or_default();
-            sum(inside, start, grid.scale(over, end))
+            sum(from..to, start, scale.at(end))
         })
         .collect()
 }

@@ -38,6 +38,11 @@ pub struct Meant {
 }
 
 impl Meant {
+    /// True when a series is presented as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        self.view == View::Plain && self.scale.is_one()
+    }
+
     /// True when a series is presented as several: one a bucket, one a quantile.
     pub(super) fn splits(&self, metric: &Metric) -> bool {
         self.view == View::Bucket || (self.view == View::Plain && metric.kind == MetricKind::Summary)

@@ -26,7 +26,13 @@ fn series(name: &str, unit: &str, kind: MetricKind, temporality: Temporality, wi
         labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')).collect();
     let metric = Metric { name: name.into(), unit: unit.into(), kind, temporality };
     let labels = Labels::of(&pairs);
-    SeriesWindows { id: SeriesId::of(metric.id(), &labels), metric: Arc::new(metric), labels, windows }
+    SeriesWindows {
+        id: SeriesId::of(metric.id(), &labels),
+        metric: Arc::new(metric),
+        labels,
+        windows,
+        totals: Vec::new(),
+    }
 }
 
 fn nth(i: usize) -> u32 {

@@ -5,20 +5,35 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 
-use super::block::{self, BlockError, BlockSeries};
+use super::block::{self, BlockError, BlockSeries, BlockTotals};
+use super::registry::Registry;
 use crate::model::SeriesId;
-use crate::storage::{BlockKey, Storage, StorageError};
+use crate::storage::{BlockKey, Storage, StorageError, Tier};
 
 /// Bytes of blocks kept.
 const BYTES_KEPT: usize = 256 << 20;
-/// Blocks read in one statement and decoded at once: some 10 MiB at most, and 250 MiB decoded.
-const BLOCKS_PER_READ: usize = 16;
+/// Blocks read in one statement and decoded at once: some 5 MiB when they are compacted, and 125 MiB decoded.
+const BLOCKS_PER_READ: usize = 32;
+
+/// Bytes of what is noted of blocks' series; past it the note starts afresh.
+const NOTED_BYTES: usize = 32 << 20;
+/// Blocks whose beginnings are read in one statement: 8 KiB each.
+const BEGINNINGS_PER_READ: usize = 500;
 
 /// Blocks read lately, as they are stored: decoding the series that a query wants costs less than room for all would.
 #[derive(Default)]
 pub struct BlockCache {
     inner: Mutex<Inner>,
+    noted: Mutex<Noted>,
+}
+
+/// Which series blocks have, by their slots; of blocks all of whose series were known.
+#[derive(Default)]
+struct Noted {
+    by_id: HashMap<i64, Arc<RoaringBitmap>>,
+    bytes: usize,
 }
 
 #[derive(Default)]
@@ -28,9 +43,31 @@ struct Inner {
     clock: u64,
 }
 
+impl Inner {
+    /// Lets go of a quarter, those that were not used for the longest time.
+    fn make_room(&mut self) {
+        let mut by_use: Vec<(u64, i64)> = self.by_id.iter().map(|(id, cached)| (cached.used, *id)).collect();
+        by_use.sort_unstable();
+        for (_, id) in by_use {
+            if self.bytes <= BYTES_KEPT / 4 * 3 {
+                return;
+            }
+            self.bytes -= self.by_id.remove(&id).map_or(0, |gone| gone.payload.len());
+        }
+    }
+}
+
 struct Cached {
     payload: Arc<Vec<u8>>,
     used: u64,
+}
+
+/// What is read of a block.
+pub enum Contents {
+    /// Series with their cells.
+    Series(Vec<BlockSeries>),
+    /// Counters, as they stand.
+    Totals(BlockTotals),
 }
 
 /// Which series of a block a reader wants; those that nobody knows among them, if it should hear of them.
@@ -61,9 +98,41 @@ impl BlockCache {
         storage: &Storage,
         keys: &[BlockKey],
         wants: Wants<'_>,
-        mut visit: impl FnMut(Vec<(BlockKey, Vec<BlockSeries>)>) -> Result<(), E>,
+        visit: impl FnMut(Vec<(BlockKey, Vec<BlockSeries>)>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let decode = |(key, payload): (BlockKey, Arc<Vec<u8>>)| Ok((key, block::decode(&payload, wants)?));
+        self.read(storage, keys, |_: &BlockKey, payload: &[u8]| block::decode(payload, wants), visit).await
+    }
+
+    /// The same, where counters of blocks of `tier` come as they stand if they can.
+    ///
+    /// # Errors
+    /// As of [`Self::visit`].
+    pub async fn visit_totals<E: From<BlockReadError>>(
+        self: &Arc<Self>,
+        storage: &Storage,
+        (keys, tier): (&[BlockKey], Option<Tier>),
+        wants: Wants<'_>,
+        visit: impl FnMut(Vec<(BlockKey, Contents)>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let decode = |key: &BlockKey, payload: &[u8]| {
+            if tier.is_some_and(|tier| tier as i16 == key.tier)
+                && let Some(totals) = block::decode_totals(payload, wants)?
+            {
+                return Ok(Contents::Totals(totals));
+            }
+            block::decode(payload, wants).map(Contents::Series)
+        };
+        self.read(storage, keys, decode, visit).await
+    }
+
+    async fn read<T: Send, E: From<BlockReadError>>(
+        self: &Arc<Self>,
+        storage: &Storage,
+        keys: &[BlockKey],
+        decode: impl Fn(&BlockKey, &[u8]) -> Result<T, BlockError> + Sync,
+        mut visit: impl FnMut(Vec<(BlockKey, T)>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let decode = |(key, payload): (BlockKey, Arc<Vec<u8>>)| Ok((key, decode(&key, &payload)?));
         let mut chunks = keys.chunks(BLOCKS_PER_READ).map(<[BlockKey]>::to_vec);
         let mut next = chunks.next().map(|keys| self.ahead(storage, keys));
         while let Some(reading) = next {
@@ -76,6 +145,52 @@ impl BlockCache {
             })?;
         }
         Ok(true)
+    }
+
+    /// Those of `keys` whose blocks may have one of the series in `wanted`, or one that is not known. It costs a read of
+    /// their beginnings at first.
+    ///
+    /// # Errors
+    /// See [`BlockReadError`].
+    pub async fn sift(
+        &self,
+        (storage, registry): (&Storage, &Registry),
+        keys: Vec<BlockKey>,
+        wanted: &RoaringBitmap,
+    ) -> Result<Vec<BlockKey>, BlockReadError> {
+        let mut slots = self.noted(&keys);
+        let new: Vec<BlockKey> = keys.iter().filter(|key| !slots.contains_key(&key.id)).copied().collect();
+        for keys in new.chunks(BEGINNINGS_PER_READ) {
+            let beginnings = storage.block_beginnings(keys).await?;
+            let note = |(id, bytes): (i64, Vec<u8>)| {
+                let ids = block::series_ids_of_beginning(&bytes)?;
+                let known: Option<RoaringBitmap> = ids.into_iter().map(|id| registry.slot_of(id)).collect();
+                Ok(known.map(|slots| (id, Arc::new(slots))))
+            };
+            let read = || beginnings.into_par_iter().map(note).collect::<Result<Vec<_>, BlockError>>();
+            let notes: Vec<(i64, Arc<RoaringBitmap>)> =
+                tokio::task::block_in_place(read)?.into_iter().flatten().collect();
+            self.note(&notes);
+            slots.extend(notes);
+        }
+        let may_have = |key: &BlockKey| slots.get(&key.id).is_none_or(|slots| !slots.is_disjoint(wanted));
+        Ok(keys.into_iter().filter(may_have).collect())
+    }
+
+    fn noted(&self, keys: &[BlockKey]) -> HashMap<i64, Arc<RoaringBitmap>> {
+        let noted = self.noted.lock();
+        keys.iter().filter_map(|key| Some((key.id, Arc::clone(noted.by_id.get(&key.id)?)))).collect()
+    }
+
+    fn note(&self, notes: &[(i64, Arc<RoaringBitmap>)]) {
+        let mut noted = self.noted.lock();
+        for (id, slots) in notes {
+            noted.bytes += slots.serialized_size();
+            noted.by_id.insert(*id, Arc::clone(slots));
+            if noted.bytes > NOTED_BYTES {
+                *noted = Noted::default();
+            }
+        }
     }
 
     /// The same for the ids of the series alone, without decoding more.
@@ -137,10 +252,8 @@ impl BlockCache {
         if let Some(twin) = inner.by_id.insert(id, Cached { payload: Arc::clone(payload), used }) {
             inner.bytes -= twin.payload.len();
         }
-        while inner.bytes > BYTES_KEPT && inner.by_id.len() > 1 {
-            let oldest = inner.by_id.iter().min_by_key(|(_, cached)| cached.used).map(|(id, _)| *id);
-            let Some(gone) = oldest.and_then(|id| inner.by_id.remove(&id)) else { break };
-            inner.bytes -= gone.payload.len();
+        if inner.bytes > BYTES_KEPT {
+            inner.make_room();
         }
     }
 }

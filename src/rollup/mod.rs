@@ -18,8 +18,8 @@ mod registry;
 mod stream;
 mod streams;
 
-pub use block::{BlockError, BlockSeries};
-pub use cache::{BlockCache, BlockReadError};
+pub use block::{BlockError, BlockSeries, BlockTotals};
+pub use cache::{BlockCache, BlockReadError, Contents};
 pub use checkpoint::{CheckpointError, run_flusher};
 pub use compact::{CompactError, Compactor};
 pub use counters::RollupMetrics;

@@ -1,7 +1,9 @@
 //! Blocks: what a checkpoint writes, what a query and compaction read.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Binary;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::partitions::ensure_partitions_of_in_txn;
@@ -116,6 +118,27 @@ pub struct HourToCompact {
     pub starts_at: DateTime<Utc>,
 }
 
+/// The blocks under `keys`, named by what their index begins with; none of no keys.
+fn under(keys: &[BlockKey]) -> Option<blocks::BoxedQuery<'static, diesel::pg::Pg>> {
+    let from = keys.iter().map(|key| key.starts_at).min()?;
+    let to = keys.iter().map(|key| key.starts_at).max()?;
+    let distinct = |mut numbers: Vec<i64>| {
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    };
+    let metric_ids = distinct(keys.iter().map(|key| key.metric_id).collect());
+    let tiers = distinct(keys.iter().map(|key| i64::from(key.tier)).collect());
+    let tiers: Vec<i16> = tiers.into_iter().filter_map(|tier| i16::try_from(tier).ok()).collect();
+    let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+    let found = blocks::table
+        .filter(blocks::metric_id.eq_any(metric_ids))
+        .filter(blocks::tier.eq_any(tiers))
+        .filter(blocks::starts_at.between(from, to))
+        .filter(blocks::id.eq_any(ids));
+    Some(found.into_boxed())
+}
+
 impl Storage {
     /// Writes a checkpoint: effect and cursor together, and only if the cursor is still before it, hence exactly once. One
     /// that was written already, its answer lost, is done. The cursor moves last: appends wait for its row's lock.
@@ -197,26 +220,20 @@ impl Storage {
     /// # Errors
     /// When the database is away.
     pub async fn block_payloads(&self, keys: &[BlockKey]) -> Result<Vec<(i64, Vec<u8>)>, StorageError> {
-        let Some(from) = keys.iter().map(|key| key.starts_at).min() else { return Ok(Vec::new()) };
-        let to = keys.iter().map(|key| key.starts_at).max().unwrap_or(from);
-        let distinct = |mut numbers: Vec<i64>| {
-            numbers.sort_unstable();
-            numbers.dedup();
-            numbers
-        };
-        let metric_ids = distinct(keys.iter().map(|key| key.metric_id).collect());
-        let tiers = distinct(keys.iter().map(|key| i64::from(key.tier)).collect());
-        let tiers: Vec<i16> = tiers.into_iter().filter_map(|tier| i16::try_from(tier).ok()).collect();
-        let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+        let Some(found) = under(keys) else { return Ok(Vec::new()) };
         let mut conn = self.conn().await?;
-        Ok(blocks::table
-            .filter(blocks::metric_id.eq_any(metric_ids))
-            .filter(blocks::tier.eq_any(tiers))
-            .filter(blocks::starts_at.between(from, to))
-            .filter(blocks::id.eq_any(ids))
-            .select((blocks::id, blocks::payload))
-            .load(&mut conn)
-            .await?)
+        Ok(found.select((blocks::id, blocks::payload)).load(&mut conn).await?)
+    }
+
+    /// The first bytes of blocks by id: as many as name their series. Otherwise as [`Storage::block_payloads`].
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn block_beginnings(&self, keys: &[BlockKey]) -> Result<Vec<(i64, Vec<u8>)>, StorageError> {
+        let Some(found) = under(keys) else { return Ok(Vec::new()) };
+        let beginning = sql::<Binary>("substring(payload FROM 1 FOR 32 + 8 * series_count)");
+        let mut conn = self.conn().await?;
+        Ok(found.select((blocks::id, beginning)).load(&mut conn).await?)
     }
 
     /// Spans of tier 0 that ended before `before` and still hold parts of checkpoints.

@@ -253,7 +253,8 @@ impl Standing {
                 }
                 budget.take_bytes(windows.iter().map(|(_, cell)| cell.bytes()).sum())?;
                 let labels = one.shown.as_ref().unwrap_or(&one.labels).clone();
-                let series = SeriesWindows { id: one.id, metric: Arc::clone(&meaning.metric.metric), labels, windows };
+                let metric = Arc::clone(&meaning.metric.metric);
+                let series = SeriesWindows { id: one.id, metric, labels, windows, totals: Vec::new() };
                 match one.shown {
                     Some(_) => out.push(series),
                     None => out.extend(select.present(series, &meaning.meant, budget)?),

@@ -119,7 +119,8 @@ proptest! {
             kept.added.close(&kept.closed);
             kept.added.live(&kept.closed, &kept.live);
             let id = SeriesId(number as u64);
-            whole.push(SeriesWindows { id, metric: Arc::clone(&entry.metric), labels: labels.clone(), windows });
+            let metric = Arc::clone(&entry.metric);
+            whole.push(SeriesWindows { id, metric, labels: labels.clone(), windows, totals: Vec::new() });
             let shown = Some(labels.clone());
             meaning.picked.push(Picked { slot: number as u32, id, labels, shown, place });
         }

@@ -93,7 +93,7 @@ fn load(data: &mut Vec<SeriesWindows>, labels: &Labels, samples: &[(TimeMs, Opti
     let labels = Labels::from_pairs(labels.pairs().iter().filter(|(name, _)| &**name != "__name__").cloned().collect());
     let id = SeriesId::of(metric.id(), &labels);
     let at = data.iter().position(|known| known.id == id).unwrap_or_else(|| {
-        data.push(SeriesWindows { id, metric: Arc::new(metric), labels, windows: Vec::new() });
+        data.push(SeriesWindows { id, metric: Arc::new(metric), labels, windows: Vec::new(), totals: Vec::new() });
         data.len() - 1
     });
     if let Some(series) = data.get_mut(at) {

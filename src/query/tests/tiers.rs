@@ -62,3 +62,31 @@ fn what_is_fetched_holds_the_total_before_the_range() {
         assert!(first <= 100 * HOUR - range - 2 * width.millis(), "{width:?}");
     }
 }
+
+proptest! {
+    #[test]
+    fn totals_tell_the_same_increases_as_cells(
+        steps in prop::collection::vec((1u32..4, any::<bool>(), 0u32..100, 0u8..10), 1..60),
+        range in 1u32..30,
+    ) {
+        let (mut at, mut value, mut start) = (T0, 0.0, RUN);
+        let mut totals = Vec::new();
+        for (gap, is_known, more, reset) in steps {
+            at += 10 * gap;
+            value = if reset == 0 { f64::from(more) } else { value + f64::from(more) };
+            start = if reset == 0 && is_known { TimeMs::from(at) * 1000 } else { start };
+            totals.push((at, Run { start, time: TimeMs::from(at) * 1000 + 1, value }));
+        }
+        let cells = totals.iter().map(|(at, run)| (*at, Cell::Counter(Counter::one(*run)))).collect();
+        let of_cells = series("orders", "1", MetricKind::Counter, Temporality::Cumulative, cells);
+        let of_totals = SeriesWindows { totals, ..of_cells.clone_without_windows() };
+        let query = format!("sum(rate(orders[{}s])) / increase(orders[1m])", range * 10);
+        for increases in [Increases::Exact, Increases::Extrapolated] {
+            let params = Params { increases, ..Params::range((RUN, RUN + 2_000_000), 7_000, RUN + 9_000_000, Width::TEN_SECONDS) };
+            let plan = Plan::parse(&query, params, None).expect("parses");
+            prop_assert!(plan.is_of_increases());
+            let told = |one: &SeriesWindows| plan.evaluate(&vec![vec![one.clone()]; plan.selects().len()]).expect("told");
+            prop_assert_eq!(format!("{:?}", told(&of_totals)), format!("{:?}", told(&of_cells)));
+        }
+    }
+}

@@ -146,6 +146,17 @@ pub(super) fn decode(columns: &mut ColumnReader<'_>, counts: &[u32]) -> Result<C
     Ok(Cells { live, stale })
 }
 
+/// The runs of `n` windows of counters; none when some are stale, of another shape, or hold several runs.
+pub(super) fn decode_totals(columns: &mut ColumnReader<'_>, n: usize) -> Result<Option<Runs>, BlockError> {
+    let stale = rare(columns, n)?;
+    let [kind] = columns.array()?;
+    if !stale.is_empty() || kind != COUNTER {
+        return Ok(None);
+    }
+    let runs = Runs::read(columns, n)?;
+    Ok(rare(columns, n)?.is_empty().then_some(runs))
+}
+
 /// Positions of what is rare, checked to ascend below `n`.
 fn ascending(positions: Vec<u32>, n: usize) -> Result<Vec<u32>, BlockError> {
     let sound = positions.is_sorted_by(|a, b| a < b) && positions.last().is_none_or(|last| (*last as usize) < n);
@@ -211,7 +222,8 @@ fn run_columns(out: &mut ColumnWriter, runs: &[Run]) -> Result<(), BlockError> {
 }
 
 /// Runs of counters as columns.
-struct Runs {
+#[derive(Default)]
+pub(super) struct Runs {
     starts: Vec<i64>,
     times: Vec<i64>,
     values: Vec<f64>,
@@ -224,6 +236,14 @@ impl Runs {
 
     fn get(&self, at: usize) -> Option<Run> {
         Some(Run { start: *self.starts.get(at)?, time: *self.times.get(at)?, value: *self.values.get(at)? })
+    }
+
+    pub(super) fn iter(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = Run> {
+        let starts = self.starts.get(places.clone()).unwrap_or_default();
+        let times = self.times.get(places.clone()).unwrap_or_default();
+        let values = self.values.get(places).unwrap_or_default();
+        let runs = starts.iter().zip(times).zip(values);
+        runs.map(|((start, time), value)| Run { start: *start, time: *time, value: *value })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Blocks: the windows of up to about a thousand series of one metric, column-wise and compressed.
+//! Blocks: the windows of some hundred series of one metric, column-wise and compressed.
 //!
 //! A version byte, the CRC32C of the rest, then columns: series ids, how many windows each has, gaps between them, and one
 //! column for each field of the metric's cells, series after series. Numbers are coded by `pco` (chosen by
@@ -7,8 +7,11 @@
 mod cells;
 mod columns;
 mod histograms;
+mod totals;
 
 use columns::{ColumnReader, ColumnWriter};
+pub use totals::BlockTotals;
+pub(super) use totals::decode_totals;
 
 use crate::model::{Cell, Exemplar, SeriesId, Width, WindowStart};
 
@@ -114,10 +117,54 @@ fn encode_exemplars(out: &mut ColumnWriter, series: &[BlockSeries]) -> Result<()
 /// # Errors
 /// When the bytes are not a sound block.
 pub(super) fn series_ids(bytes: &[u8]) -> Result<Vec<SeriesId>, BlockError> {
-    let mut columns = open(bytes)?;
+    ids(&mut open(bytes)?)
+}
+
+/// The same of the first bytes of a block, whose checksum cannot be told.
+///
+/// # Errors
+/// When the bytes are not the beginning of a block.
+pub(super) fn series_ids_of_beginning(bytes: &[u8]) -> Result<Vec<SeriesId>, BlockError> {
+    let rest = bytes.get(HEADER..).ok_or(BlockError::Malformed("ends early"))?;
+    match bytes.first() {
+        Some(&VERSION) => ids(&mut ColumnReader::new(rest)),
+        version => Err(BlockError::Version(version.copied().unwrap_or_default())),
+    }
+}
+
+fn ids(columns: &mut ColumnReader<'_>) -> Result<Vec<SeriesId>, BlockError> {
     columns.varint()?;
     let n = columns.count(8)?;
     (0..n).map(|_| columns.u64().map(SeriesId)).collect()
+}
+
+/// Width of the windows, the series, and how many windows each has.
+fn ids_and_counts(columns: &mut ColumnReader<'_>) -> Result<(u32, Vec<SeriesId>, Vec<u32>), BlockError> {
+    let width = u32::try_from(columns.varint()?).map_err(|_| BlockError::Malformed("width"))?;
+    let n = columns.count(8)?;
+    let ids: Vec<SeriesId> = (0..n).map(|_| columns.u64().map(SeriesId)).collect::<Result<_, _>>()?;
+    let counts = columns.numbers(n)?;
+    Ok((width, ids, counts))
+}
+
+/// Starts of the windows of all series, one series after another.
+fn window_starts(columns: &mut ColumnReader<'_>, width: u32, counts: &[u32]) -> Result<Vec<WindowStart>, BlockError> {
+    let windows = counts.iter().map(|count| u64::from(*count)).sum::<u64>();
+    if windows > WINDOWS_MAX {
+        return Err(BlockError::Malformed("too many windows"));
+    }
+    let mut starts: Vec<u32> = columns.numbers(windows as usize)?;
+    let mut rest = starts.as_mut_slice();
+    for count in counts {
+        let (of_series, others) = rest.split_at_mut_checked(*count as usize).ok_or(BlockError::Malformed("windows"))?;
+        let mut start = 0u32;
+        for gap in of_series {
+            start = start.wrapping_add(gap.wrapping_mul(width));
+            *gap = start;
+        }
+        rest = others;
+    }
+    Ok(starts)
 }
 
 /// Decodes the series that `want` asks for, in the order of the block.
@@ -126,30 +173,19 @@ pub(super) fn series_ids(bytes: &[u8]) -> Result<Vec<SeriesId>, BlockError> {
 /// When the bytes are not a sound block.
 pub(super) fn decode(bytes: &[u8], want: &dyn Fn(SeriesId) -> bool) -> Result<Vec<BlockSeries>, BlockError> {
     let mut columns = open(bytes)?;
-    let width = u32::try_from(columns.varint()?).map_err(|_| BlockError::Malformed("width"))?;
-    let n = columns.count(8)?;
-    let ids: Vec<SeriesId> = (0..n).map(|_| columns.u64().map(SeriesId)).collect::<Result<_, _>>()?;
+    let (width, ids, counts) = ids_and_counts(&mut columns)?;
     if !ids.iter().any(|id| want(*id)) {
         return Ok(Vec::new());
     }
-    let counts: Vec<u32> = columns.numbers(n)?;
-    let windows = counts.iter().map(|count| u64::from(*count)).sum::<u64>();
-    if windows > WINDOWS_MAX {
-        return Err(BlockError::Malformed("too many windows"));
-    }
-    let gaps: Vec<u32> = columns.numbers(windows as usize)?;
+    let starts = window_starts(&mut columns, width, &counts)?;
     let mut cells = cells::decode(&mut columns, &counts)?;
-    let mut series = Vec::with_capacity(n);
+    let mut series = Vec::with_capacity(ids.len());
     let mut from = 0;
     for (id, count) in ids.iter().zip(&counts) {
         let to = from + *count as usize;
         let mut windows = Vec::new();
         if want(*id) {
-            let mut start = 0u32;
-            let starts = gaps.get(from..to).unwrap_or_default().iter().map(|gap| {
-                start = start.wrapping_add(gap.wrapping_mul(width));
-                start
-            });
+            let starts = starts.get(from..to).unwrap_or_default().iter().copied();
             windows.reserve_exact(to - from);
             windows.extend(starts.zip(cells.take(from..to)));
             if windows.len() < to - from {

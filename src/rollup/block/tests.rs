@@ -89,6 +89,30 @@ proptest! {
     }
 
     #[test]
+    fn totals_are_told_of_the_wanted_counters_and_of_nothing_else(series in block()) {
+        let bytes = bits(&series);
+        let want = |id: SeriesId| id.0.is_multiple_of(2);
+        let cells = decode(&bytes, &want).expect("decodes");
+        let is_one = |(_, cell): &(WindowStart, Cell)| matches!(cell, Cell::Counter(counter) if counter.more.is_none());
+        let Some(totals) = decode_totals(&bytes, &want).expect("decodes") else {
+            let mut windows = series.iter().flat_map(|one| &one.windows).peekable();
+            prop_assert!(windows.peek().is_none() || !windows.all(is_one));
+            return Ok(());
+        };
+        let of_totals = |(id, places): (SeriesId, std::ops::Range<usize>)| BlockSeries {
+            id,
+            windows: totals.windows(places).map(|(at, run)| (at, Cell::Counter(Counter::one(run)))).collect(),
+            exemplars: Vec::new(),
+        };
+        let cells: Vec<BlockSeries> =
+            cells.into_iter().map(|one| BlockSeries { exemplars: Vec::new(), ..one }).collect();
+        let told: Vec<BlockSeries> = totals.series().map(of_totals).collect();
+        prop_assert_eq!(format!("{told:?}"), format!("{cells:?}"));
+        let ids: Vec<SeriesId> = series.iter().map(|one| one.id).collect();
+        prop_assert_eq!(series_ids_of_beginning(&bytes[..bytes.len().min(32 + 8 * ids.len())]).expect("reads"), ids);
+    }
+
+    #[test]
     fn a_changed_byte_is_an_error(series in block(), at in any::<prop::sample::Index>(), flip in 1u8..) {
         let mut bytes = bits(&series);
         let at = at.index(bytes.len());
