@@ -13,8 +13,9 @@ use super::{Config, Storage, StorageError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
-/// Acknowledged means on disk, whatever the server's default; no statement of ours may hang for ever.
-const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
+/// Acknowledged means on disk, whatever the server's default; no statement of ours may hang for ever. None is long enough to
+/// be worth compiling, which would take longer than it: a plan that is told to avoid something counts as a dear one.
+const SESSION: &str = "SET synchronous_commit = on; SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '60s'; SET application_name = 'fastbreak'";
 
 /// How long a connection may take to open.

@@ -20,7 +20,7 @@ const WALKED: i64 = 3_000;
 const RANGED: i64 = 20_000;
 /// The index of terms is read by bitmaps only, that of an order never has to be.
 const IN_ORDER: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off";
-const BY_TERMS: &str = "SET LOCAL enable_bitmapscan = on";
+const BY_TERMS: &str = "SET LOCAL enable_bitmapscan = on; SET LOCAL enable_sort = on";
 
 /// Order of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
