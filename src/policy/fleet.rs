@@ -134,11 +134,14 @@ impl InstancePolicy {
 }
 
 impl Policies {
-    /// What a stream says of its instance; ready when it is in the database.
+    /// What a stream says of its instance; ready when it is in the database, or this server goes.
     pub async fn instance_is(&self, row: InstanceWrite) {
         let number = self.desk.put(row, None);
         let mut written = self.desk.written.subscribe();
-        let _gone = written.wait_for(|written| *written >= number).await;
+        tokio::select! {
+            _ = written.wait_for(|written| *written >= number) => {}
+            () = self.closing.cancelled() => {}
+        }
     }
 
     /// The same without waiting; `applied` is an invalidation that has reached a Redis.

@@ -89,3 +89,47 @@ async fn policies_are_set_and_compared_on_the_command_line() {
     assert_eq!(run(&["delete", "products"]).1, "products deleted\n");
     assert_eq!(run(&["get", "products"]).0, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollouts_overrides_and_invalidations_are_made_on_the_command_line() {
+    let server = Options::on(&Database::create().await).start();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let words: Vec<&str> = ["policies"].into_iter().chain(arguments.split_whitespace()).collect();
+        let output = fastbreak(&words).current_dir(&directory).env("FASTBREAK_URL", &server.http).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("one.yaml", "id: products\nname: Products\ncache:\n  l1Ttl: 1m\n");
+    write("two.yaml", "id: products\nname: Products\ncache:\n  l1Ttl: 2m\n");
+    write("guards.yaml", "- name: hits\n  query: sum(rate(hits_total{$group}[1m]))\n  minRatio: 0.9\n");
+    assert_eq!(run("set -f one.yaml").0, 0);
+    let (code, out, error) = run("rollout start -f two.yaml --stage 10:5m --stage 100 --guards guards.yaml --dry-run");
+    assert!(code == 0 && out.contains("10.0% for 5m") && out.contains("100.0% for 10m"), "{out}{error}");
+    let (code, _, error) = run("rollout start -f two.yaml --stage lots");
+    assert!(code != 0 && error.contains("PERCENT"), "{error}");
+    let (code, out, error) = run("rollout start -f two.yaml --stage 10:5m --stage 100 --guards guards.yaml --author ada");
+    assert!(code == 0 && out.contains("1 -> 2") && out.contains("running"), "{out}{error}");
+    assert!(run("set -f two.yaml").2.contains("under way"), "a rollout has it");
+    assert!(run("rollout pause products --reason lunch").1.contains("paused"));
+    assert!(run("rollout resume products").1.contains("running"));
+    assert!(run("rollback products --reason no").1.contains("rolled_back"));
+    let (_, out, _) = run("rollout list products");
+    assert!(out.lines().count() == 1 && out.contains("rolled_back"), "{out}");
+    let id = out.split_whitespace().next().unwrap().to_owned();
+    assert_eq!(run(&format!("rollout show {id} --follow")).0, 4, "it was rolled back");
+
+    assert!(run("override put products --ttl-factor 3 --lease 1m --dry-run").1.contains("l1Ttl: 3m"));
+    let (code, out, error) = run("override put products --id wide --ttl-factor 3 --serve-stale 10m --author ada");
+    assert!(code == 0 && out.contains("wide") && out.contains("\"ttlFactor\":3.0"), "{out}{error}");
+    assert!(run("override list").1.contains("wide"));
+    assert_eq!(run("override end wide --reason enough").1, "wide ended\n");
+    assert!(run("override ended products").1.contains("enough"));
+
+    let (code, out, _) = run("invalidate --service shop --key-space products --tag shoes --wait 1");
+    assert!(code == 5 && out.contains("invalidation 1: 0 acknowledged, waits for"), "{code} {out}");
+    assert!(run("invalidate --service shop").2.contains("keys"), "nothing is meant");
+    assert!(run("warm --service shop --key-space products 1 2").2.contains("no instance"));
+    assert_eq!(run("fleet").1, "", "nobody watches");
+}
