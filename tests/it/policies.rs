@@ -109,7 +109,8 @@ async fn rollouts_overrides_and_invalidations_are_made_on_the_command_line() {
     assert!(code == 0 && out.contains("10.0% for 5m") && out.contains("100.0% for 10m"), "{out}{error}");
     let (code, _, error) = run("rollout start -f two.yaml --stage lots");
     assert!(code != 0 && error.contains("PERCENT"), "{error}");
-    let (code, out, error) = run("rollout start -f two.yaml --stage 10:5m --stage 100 --guards guards.yaml --author ada");
+    let (code, out, error) =
+        run("rollout start -f two.yaml --stage 10:5m --stage 100 --guards guards.yaml --author ada");
     assert!(code == 0 && out.contains("1 -> 2") && out.contains("running"), "{out}{error}");
     assert!(run("set -f two.yaml").2.contains("under way"), "a rollout has it");
     assert!(run("rollout pause products --reason lunch").1.contains("paused"));
