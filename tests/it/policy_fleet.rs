@@ -383,7 +383,7 @@ async fn standing(server: &Server) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_ttl_on_a_tenth_of_the_fleet_is_taken_back_before_half_of_it_has_it() {
     let (server, shops, mut rollouts) = ten_shops().await;
-    let started = rollouts.start_rollout(start(0, guard(HIT_RATIO), 8)).await.unwrap().into_inner();
+    let started = rollouts.start_rollout(start(0, guard(HIT_RATIO), 30)).await.unwrap().into_inner();
     assert_eq!((started.from_revision, started.to_revision, started.stage), (1, 2, 0));
     let busy = client(&server).await.update_policy(update(policy("shop", 30), 0)).await.unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition, "{busy}");
