@@ -56,7 +56,7 @@ struct InstancePolicyView {
     assigned: i64,
     /// What it runs, as it has answered; 0: nothing.
     running: i64,
-    /// It runs something else than it should, or has refused it.
+    /// It is connected, and runs something else than it should, or has refused it.
     behind: bool,
     /// Why it did not take another.
     error: String,
@@ -68,8 +68,9 @@ struct InstancePolicyView {
 
 impl From<FleetInstance> for InstanceView {
     fn from(of: FleetInstance) -> Self {
+        let connected = of.row.connected;
         let policy = |of: InstancePolicy| InstancePolicyView {
-            behind: of.is_behind(),
+            behind: connected && of.is_behind(),
             policy_id: of.policy_id,
             assigned: of.assigned,
             running: of.running.revision,

@@ -1628,7 +1628,7 @@ export interface components {
              * @description What it should run; 0: nothing.
              */
             assigned: number;
-            /** @description It runs something else than it should, or has refused it. */
+            /** @description It is connected, and runs something else than it should, or has refused it. */
             behind: boolean;
             /** @description It is one of those that try a revision before the others. */
             canary: boolean;
