@@ -380,7 +380,9 @@ impl Stream {
 }
 
 fn invalidation(row: &InvalidationRow, previous: i64) -> proto::Invalidation {
-    let targets: InvalidationTargets = serde_json::from_value(row.targets.clone()).unwrap_or_default();
+    // What does not read back ends everything: to tell of nothing would be taken for applied.
+    let unread = || InvalidationTargets { all: true, ..InvalidationTargets::default() };
+    let targets: InvalidationTargets = serde_json::from_value(row.targets.clone()).unwrap_or_else(|_| unread());
     let InvalidationTargets { keys, tags, prefixes, all } = targets;
     proto::Invalidation {
         sequence: row.sequence,
