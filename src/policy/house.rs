@@ -186,12 +186,17 @@ pub(super) fn own<T: for<'de> Deserialize<'de>>(what: &str, json: &Value) -> Opt
     }
 }
 
-fn candidate(standing: &StoredPolicy, rollout: &RolloutRow, definition: &Value) -> Option<Candidate> {
+/// The stages that a rollout has reached, each with the share that it means in `percent`.
+pub(super) fn reached(rollout: &RolloutRow) -> Option<Vec<RolloutStage>> {
     let stages: Vec<RolloutStage> = own("stages of a rollout", &rollout.stages)?;
     let reach: Vec<f64> = own("reach of a rollout", &rollout.reach)?;
-    let reached = stages.into_iter().zip(reach).map(|(stage, percent)| RolloutStage { percent, ..stage });
+    Some(stages.into_iter().zip(reach).map(|(stage, percent)| RolloutStage { percent, ..stage }).collect())
+}
+
+fn candidate(standing: &StoredPolicy, rollout: &RolloutRow, definition: &Value) -> Option<Candidate> {
+    let reached = reached(rollout)?;
     let policy = StoredPolicy { policy: read(definition)?, revision: rollout.to_revision, ..standing.clone() };
-    Some(Candidate { policy: Arc::new(policy), reached: reached.collect() })
+    Some(Candidate { policy: Arc::new(policy), reached })
 }
 
 fn bend(over: OverrideRow, when: impl Fn(chrono::DateTime<chrono::Utc>) -> Instant) -> Option<Bend> {

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::house::own;
-use super::{Policies, PolicyError, named};
+use super::house::{own, reached};
+use super::{Policies, PolicyError, Running, named};
 use crate::model::{GuardReading, Policy, RolloutGuard, RolloutStage, RolloutState, RolloutStep, StoredPolicy, share};
 use crate::storage::{Change, Expected, NewRollout, RolloutMove, RolloutRow, WriteError};
 
@@ -91,6 +91,8 @@ pub enum WantedMove {
 struct Groups {
     canary: Vec<String>,
     control: Vec<String>,
+    /// The first that was to have the new revision and did not take it, and why.
+    refused: Option<String>,
 }
 
 impl Rollout {
@@ -265,15 +267,22 @@ impl Policies {
 
     /// Who runs what of the policy, as they have answered.
     async fn groups(&self, rollout: &RolloutRow) -> Result<Groups, PolicyError> {
-        let mut by_share: Vec<(f64, bool, String)> = Vec::new();
+        let (mut by_share, mut groups) = (Vec::new(), Groups::default());
+        let stages = reached(rollout).unwrap_or_default();
         for row in self.storage.instance_list("").await?.into_iter().filter(|row| row.connected) {
-            let revision =
-                row.running.pointer(&format!("/{}/revision", rollout.policy_id)).and_then(serde_json::Value::as_i64);
-            let Some(revision) = revision.filter(|revision| *revision > 0) else { continue };
-            by_share.push((share(&rollout.policy_id, &row.instance), revision == rollout.to_revision, row.instance));
+            let Some(runs) = row.running.get(&rollout.policy_id) else { continue };
+            let Some(Running { revision, error, .. }) = own("what an instance runs", runs) else { continue };
+            let share = share(&rollout.policy_id, &row.instance);
+            if !error.is_empty() && groups.refused.is_none() {
+                let labels = own("labels of an instance", &row.labels).unwrap_or_default();
+                let meant = RolloutStage::has_new(&stages, share, &labels);
+                groups.refused = meant.then(|| format!("{}/{} refused it: {error}", row.service, row.instance));
+            }
+            if revision > 0 {
+                by_share.push((share, revision == rollout.to_revision, row.instance));
+            }
         }
         by_share.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut groups = Groups::default();
         for (_, is_canary, instance) in by_share {
             if is_canary { groups.canary.push(instance) } else { groups.control.push(instance) }
         }
@@ -326,10 +335,15 @@ impl Policies {
 
     async fn drive_rollout(&self, rollout: Rollout) -> Result<(), PolicyError> {
         let now = self.storage.now().await?;
-        let readings = self.look_at_guards(&rollout, now).await?;
+        let groups = self.groups(&rollout.row).await?;
+        let readings = self.look_at_guards(&rollout, &groups, now).await;
         self.storage.rollout_read(&rollout.row.id, &json!(readings)).await?;
         let Some(stage) = rollout.stages.get(rollout.stage()) else { return Ok(()) };
         let step = RolloutStep::of(&rollout.guards, &readings, stage, rollout.row.stage_started_at, now);
+        let step = match (step, groups.refused) {
+            (RolloutStep::Wait(_) | RolloutStep::Next, Some(refused)) => RolloutStep::Pause(refused),
+            (step, _) => step,
+        };
         let (to, reason) = match step {
             RolloutStep::Wait(_) => return Ok(()),
             RolloutStep::Next => (self.next_of(&rollout).await?, "the stage has held".to_owned()),
@@ -344,18 +358,17 @@ impl Policies {
         }
     }
 
-    async fn look_at_guards(&self, rollout: &Rollout, at: DateTime<Utc>) -> Result<Vec<GuardReading>, PolicyError> {
-        let groups = self.groups(&rollout.row).await?;
+    async fn look_at_guards(&self, rollout: &Rollout, groups: &Groups, at: DateTime<Utc>) -> Vec<GuardReading> {
         let mut readings = Vec::with_capacity(rollout.guards.len());
         for guard in &rollout.guards {
             let before = rollout.readings.iter().find(|reading| reading.guard == guard.name);
-            let measured = self.measured(guard, &groups, at).await;
+            let measured = self.measured(guard, groups, at).await;
             readings.push(match measured {
                 Ok(values) => GuardReading::judge(guard, values, groups.control.is_empty(), before, at),
                 Err(error) => GuardReading::failed(guard, error, before, at),
             });
         }
-        Ok(readings)
+        readings
     }
 
     async fn measured(

@@ -451,3 +451,22 @@ async fn a_good_ttl_goes_all_the_way_by_itself_and_a_person_may_hold_it_or_take_
     eventually("everybody has it", async || has(1_800) == 10).await;
     assert_eq!(standing(&server).await, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_an_instance_refuses_goes_no_further() {
+    let server = Options::on(&Database::create().await).start();
+    client(&server).await.create_policy(create(policy("shop", 60))).await.unwrap();
+    let mut picky = Instance::of(&server, "shop", &[]).await;
+    picky.snapshot().await;
+    eventually("it is in the fleet", async || fleet(&server, false).await.iter().any(|one| one.connected)).await;
+    let mut rollouts = RolloutServiceClient::new(channel(&server).await);
+    let wanted = proto::StartRolloutRequest { guards: Vec::new(), ..start(120, guard(HIT_RATIO), 600) };
+    let id = rollouts.start_rollout(wanted).await.unwrap().into_inner().id;
+    assert_eq!(picky.delta("not to my taste").await.0, [("of-shop".to_owned(), 2)]);
+    eventually("it pauses", async || {
+        let rollout = rollouts.get_rollout(proto::GetRolloutRequest { id: id.clone() }).await.unwrap().into_inner();
+        let why = "shop/shop-1 refused it: not to my taste";
+        rollout.state() == proto::RolloutState::Paused && rollout.reason == why
+    })
+    .await;
+}
