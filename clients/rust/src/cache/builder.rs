@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::behind::{self, Behind, Sync};
 use super::clock::Clock;
 use super::codec::Codec;
+use super::frame::Seal;
 use super::inner::{Inner, Parts};
 use super::key::CacheKey;
 use super::l2::{L2, Targets, bus};
@@ -51,8 +52,10 @@ pub struct Builder<S: Source> {
     policy: CachePolicy,
     codec: Codec,
     redis: Option<redis::Client>,
+    seal: Seal,
     clock: Clock,
     journal: Option<(PathBuf, Sync)>,
+    weigh: Option<fn(&S::Value) -> usize>,
 }
 
 impl<S: Source> Builder<S> {
@@ -63,8 +66,10 @@ impl<S: Source> Builder<S> {
             policy: CachePolicy::default(),
             codec: Codec::default(),
             redis: None,
+            seal: Seal::default(),
             clock: Clock::default(),
             journal: None,
+            weigh: None,
         }
     }
 
@@ -89,6 +94,14 @@ impl<S: Source> Builder<S> {
         self
     }
 
+    /// Believes entries in Redis only with a tag that this secret gives, whoever else may write there; instances that share
+    /// entries share the secret. It does not hide them.
+    #[must_use]
+    pub fn secret(mut self, secret: [u8; 16]) -> Self {
+        self.seal = Seal(Some(secret));
+        self
+    }
+
     /// Goes by another clock than the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -100,6 +113,15 @@ impl<S: Source> Builder<S> {
     #[must_use]
     pub fn journal(mut self, path: impl Into<PathBuf>, sync: Sync) -> Self {
         self.journal = Some((path.into(), sync));
+        self
+    }
+
+    /// Keeps values in memory as they are, instead of serialised: a read of an `Arc` copies a pointer. For values that are
+    /// dear to deserialise and cheap to clone; small ones lie denser as bytes. `weigh` says how many bytes a value takes,
+    /// what it points to included, and counts towards [`CachePolicy::l1_max_bytes`].
+    #[must_use]
+    pub fn values_in_memory(mut self, weigh: fn(&S::Value) -> usize) -> Self {
+        self.weigh = Some(weigh);
         self
     }
 
@@ -124,9 +146,9 @@ impl<S: Source> Builder<S> {
             let (opened, found) = opened.map_err(|why| BuildError::Journal { path, why })?;
             (behind, recovered) = (Some(opened), found);
         }
-        let l2 = self.redis.map(|client| L2::new(client, &self.space, self.clock.clone()));
-        let (source, codec, clock, policy) = (self.source, self.codec, self.clock, self.policy);
-        let inner = Arc::new(Inner::new(Parts { source, codec, clock, policy, l2, behind }));
+        let l2 = self.redis.map(|client| L2::new(client, &self.space, self.clock.clone(), self.seal));
+        let (source, codec, clock, policy, weigh) = (self.source, self.codec, self.clock, self.policy, self.weigh);
+        let inner = Arc::new(Inner::new(Parts { source, codec, clock, policy, weigh, l2, behind }));
         inner.counters.writes_recovered.add(recovered);
         if inner.l2.is_some() {
             tokio::spawn(bus::listen(Arc::downgrade(&inner)));

@@ -1,13 +1,16 @@
 //! How an entry lies in Redis.
 //!
 //! `1` · kind · stamp (16 hexadecimal digits, so that scripts compare it as text) · then, of a value: serialisation ·
-//! compression · cost · born (8) · life in ms (8) · tags · plain length (4) · bytes · CRC-32C (4). Each says how it was
-//! written, so a policy may change at any time; what is not understood, or was changed, is a miss.
+//! compression · cost · born (8) · life in ms (8) · tags · plain length (4) · bytes · CRC-32C (4), or with a secret
+//! SipHash-2-4 of 128 bits over key, kind and all of that (16). Each says how it was written, so a policy may change at any
+//! time; what is not understood, or was changed, is a miss.
 
+use std::hash::Hasher;
 use std::io::Read;
 
 use flate2::read::GzDecoder;
 use flate2::{Compression as Level, write::GzEncoder};
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::codec::Codec;
 use super::policy::Compression;
@@ -66,6 +69,43 @@ impl Parts {
     }
 }
 
+/// What ends an entry: with a secret nobody else's is believed, nor an entry under another key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seal(pub(super) Option<[u8; 16]>);
+
+impl Seal {
+    fn tag(secret: &[u8; 16], (key, kind): (&str, u8), content: &[u8]) -> [u8; 16] {
+        let mut hasher = SipHasher24::new_with_key(secret);
+        hasher.write_usize(key.len());
+        hasher.write(key.as_bytes());
+        hasher.write_u8(kind);
+        hasher.write(content);
+        hasher.finish128().as_bytes()
+    }
+
+    fn close(self, of: (&str, u8), tail: &mut Vec<u8>) {
+        match &self.0 {
+            None => tail.extend_from_slice(&crc32c::crc32c(tail).to_le_bytes()),
+            Some(secret) => tail.extend_from_slice(&Self::tag(secret, of, tail)),
+        }
+    }
+
+    /// The content, if it is what was closed.
+    fn open<'a>(&self, of: (&str, u8), tail: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.0 {
+            None => {
+                let (content, crc) = tail.split_last_chunk::<4>()?;
+                (crc32c::crc32c(content) == u32::from_le_bytes(*crc)).then_some(content)
+            }
+            Some(secret) => {
+                let (content, tag) = tail.split_last_chunk::<16>()?;
+                let expected = u128::from_le_bytes(Self::tag(secret, of, content));
+                (expected ^ u128::from_le_bytes(*tag) == 0).then_some(content)
+            }
+        }
+    }
+}
+
 /// A stamp as text.
 pub(super) fn hex(stamp: u64) -> String {
     format!("{stamp:016x}")
@@ -73,7 +113,7 @@ pub(super) fn hex(stamp: u64) -> String {
 
 impl Stored {
     /// Compressed as `how` says when that makes it smaller.
-    pub(super) fn parts(&self, how: Compression, threshold: usize) -> Parts {
+    pub(super) fn parts(&self, (seal, key): (Seal, &str), how: Compression, threshold: usize) -> Parts {
         let plain = self.bytes.as_deref().unwrap_or_default();
         let smaller = if plain.len() >= threshold { compress(how, plain) } else { None };
         let (how, bytes) = smaller.as_ref().map_or((b'0', plain), |bytes| (letter(how), bytes));
@@ -90,8 +130,9 @@ impl Stored {
         }
         tail.extend_from_slice(&(plain.len() as u32).to_le_bytes());
         tail.extend_from_slice(bytes);
-        tail.extend_from_slice(&crc32c::crc32c(&tail).to_le_bytes());
-        Parts { head: [VERSION, if self.bytes.is_some() { VALUE } else { NONE }], tail }
+        let kind = if self.bytes.is_some() { VALUE } else { NONE };
+        seal.close((key, kind), &mut tail);
+        Parts { head: [VERSION, kind], tail }
     }
 }
 
@@ -105,24 +146,20 @@ pub(super) const fn tomb() -> [u8; 2] {
     [VERSION, TOMB]
 }
 
-/// None when it is not a frame, or not whole.
-pub(super) fn read(frame: &[u8]) -> Option<Frame> {
+/// None when it is not a frame of `key`, or not whole.
+pub(super) fn read(frame: &[u8], (seal, key): (Seal, &str)) -> Option<Frame> {
     let stamp = std::str::from_utf8(frame.get(STAMP)?).ok()?;
     let stamp = u64::from_str_radix(stamp, 16).ok()?;
     let tail = frame.get(STAMP.end..)?;
     let body = match frame.get(..2)? {
         [VERSION, TOMB] => Body::Tomb,
-        [VERSION, kind @ (VALUE | NONE)] => Body::Value(stored(tail, *kind == VALUE)?),
+        [VERSION, kind @ (VALUE | NONE)] => Body::Value(stored(seal.open((key, *kind), tail)?, *kind == VALUE)?),
         _ => return None,
     };
     Some(Frame { stamp, body })
 }
 
-fn stored(tail: &[u8], has_value: bool) -> Option<Stored> {
-    let (content, crc) = tail.split_last_chunk::<4>()?;
-    if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {
-        return None;
-    }
+fn stored(content: &[u8], has_value: bool) -> Option<Stored> {
     let (&[codec, how, cost], rest) = content.split_first_chunk::<3>()?;
     let (born, rest) = rest.split_first_chunk::<8>()?;
     let (life, rest) = rest.split_first_chunk::<8>()?;
@@ -195,27 +232,34 @@ mod tests {
             tags in prop::collection::vec("[a-z]{0,9}", 0..4),
             how in prop::sample::select(vec![Compression::None, Compression::Zstd, Compression::Gzip]),
             (stamp, broken, threshold) in (any::<u64>(), any::<prop::sample::Index>(), 0..2000usize),
+            secret in prop::option::of(any::<[u8; 16]>()),
         ) {
+            let seal = (Seal(secret), "key");
             let stored = of(bytes.clone(), tags);
-            let mut frame = stored.parts(how, threshold).with_stamp(stamp);
-            let plain = stored.parts(Compression::None, 0).with_stamp(stamp);
+            let mut frame = stored.parts(seal, how, threshold).with_stamp(stamp);
+            let plain = stored.parts(seal, Compression::None, 0).with_stamp(stamp);
             prop_assert!(frame.len() <= plain.len(), "never larger than plain");
-            prop_assert_eq!(read(&frame), Some(Frame { stamp, body: Body::Value(stored) }));
+            prop_assert_eq!(read(&frame, seal), Some(Frame { stamp, body: Body::Value(stored) }));
+            prop_assert_eq!(read(&frame, (Seal(Some([7; 16])), "key")), None, "another's");
+            if secret.is_some() {
+                prop_assert_eq!(read(&frame, (seal.0, "other")), None, "put under another key");
+            }
             let at = broken.index(frame.len() - 18) + 18;
             frame[at] ^= 1;
-            prop_assert_eq!(read(&frame), None);
+            prop_assert_eq!(read(&frame, seal), None);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _anything = read(&bytes);
+            let _anything = (read(&bytes, (Seal::default(), "")), read(&bytes, (Seal(Some([1; 16])), "")));
         }
     }
 
     #[test]
     fn of_the_next_version_nothing_is_believed() {
-        let mut frame = of(Some(vec![1]), Vec::new()).parts(Compression::None, 0).with_stamp(3);
+        let seal = (Seal::default(), "key");
+        let mut frame = of(Some(vec![1]), Vec::new()).parts(seal, Compression::None, 0).with_stamp(3);
         frame[0] = b'2';
-        assert_eq!(read(&frame), None);
+        assert_eq!(read(&frame, seal), None);
     }
 }

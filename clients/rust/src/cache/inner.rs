@@ -11,9 +11,10 @@ use super::clock::{Clock, ms, ticks};
 use super::codec::Codec;
 use super::curve::Sampler;
 use super::flight::Flights;
-use super::l1::{Gone, L1};
+use super::l1::Gone;
 use super::l2::bus::Listener;
 use super::l2::{L2, LinkError, Targets};
+use super::memory::Memory;
 use super::policy::CachePolicy;
 use super::source::{CacheError, Source};
 use super::stamps::Stamps;
@@ -63,7 +64,7 @@ pub(super) struct Inner<S: Source> {
     pub(super) clock: Clock,
     policy: RwLock<Arc<CachePolicy>>,
     pub(super) hot: Hot,
-    pub(super) l1: L1,
+    pub(super) l1: Memory<S::Value>,
     pub(super) l2: Option<L2>,
     pub(super) stamps: Stamps,
     pub(super) flights: Flights<S::Value>,
@@ -94,20 +95,21 @@ pub(super) struct Parts<S: Source> {
     pub(super) codec: Codec,
     pub(super) clock: Clock,
     pub(super) policy: CachePolicy,
+    pub(super) weigh: Option<fn(&S::Value) -> usize>,
     pub(super) l2: Option<L2>,
     pub(super) behind: Option<Behind<S>>,
 }
 
 impl<S: Source> Inner<S> {
     pub(super) fn new(parts: Parts<S>) -> Self {
-        let Parts { source, codec, clock, policy, l2, behind } = parts;
+        let Parts { source, codec, clock, policy, weigh, l2, behind } = parts;
         let alone = l2.is_none() || policy.coherence_lease.is_zero();
         let inner = Self {
             source,
             codec,
             clock,
             hot: Hot::default(),
-            l1: L1::new(policy.l1_max_bytes),
+            l1: Memory::new(policy.l1_max_bytes, weigh),
             l2,
             stamps: Stamps::default(),
             flights: Flights::new(),
@@ -202,7 +204,7 @@ impl<S: Source> Inner<S> {
     pub(super) fn remove_here(&self, key: &str) {
         let hash = self.l1.hash(key.as_bytes());
         self.flights.detach(hash, key, || {
-            self.l1.remove(hash, key.as_bytes(), Gone::Invalidated);
+            self.l1.remove(hash, key, Gone::Invalidated);
         });
     }
 

@@ -58,12 +58,14 @@ mod inner;
 mod key;
 mod l1;
 mod l2;
+mod memory;
 mod policy;
 mod read;
 mod source;
 mod stamps;
 mod stats;
 mod trip;
+mod values;
 mod warm;
 mod write;
 
@@ -75,7 +77,7 @@ pub use curve::{ByTtl, Curve, Estimate};
 pub use key::CacheKey;
 pub use l2::Targets;
 pub use policy::{CachePolicy, Compression, PolicyError, Retry, Strategy};
-pub use source::{CacheError, Failure, Source, Write};
+pub use source::{CacheError, Failure, Filled, Source, Write};
 pub use stats::{LoadTimes, Loaded, Stats};
 pub use write::Entry;
 
@@ -229,6 +231,17 @@ impl<S: Source> Cache<S> {
     /// See [`CacheError`] and the promises above.
     pub async fn set_with(&self, key: &S::Key, value: S::Value, entry: Entry) -> Result<(), CacheError> {
         self.change(key, Some(value), entry).await
+    }
+
+    /// Puts a value that is always the same under its key, such as one whose key is a hash of what it was made of: in memory at
+    /// once, and in Redis if that answers. It costs no event, and a Redis that is away costs no more than the entry there. For
+    /// a value that may change use [`Cache::set`]: here nothing keeps an older one from staying.
+    ///
+    /// # Errors
+    /// [`CacheError::KeyTooLong`] and [`CacheError::Codec`].
+    pub async fn offer(&self, key: &S::Key, value: S::Value) -> Result<(), CacheError> {
+        let text = text_of(key)?;
+        self.inner.offer(&Change { key: key.clone(), text, value: Some(value), entry: Entry::default() }).await
     }
 
     /// Removes a value: at the source if it takes writes, and in the cache.

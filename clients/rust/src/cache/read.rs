@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::ms;
-use super::codec::Codec;
 use super::flight::{Answer, Flight, From};
 use super::frame::{Body, Frame, Stored};
 use super::inner::Inner;
 use super::key::CacheKey;
 use super::l1::{Gone, Held, KeyHash, Looked, Meta, New, Stored as Kept, seconds_of};
 use super::l2::L2;
+use super::memory::Memory;
 use super::policy::CachePolicy;
 use super::source::{CacheError, Source};
 use super::stamps::Standing;
@@ -26,13 +26,14 @@ const SMALL: usize = 256;
 struct Taken {
     small: [u8; SMALL],
     large: Vec<u8>,
-    len: usize,
+    /// None when nothing was taken.
+    len: Option<usize>,
 }
 
 impl Taken {
     #[inline]
     fn take(&mut self, value: &[u8]) {
-        self.len = value.len();
+        self.len = Some(value.len());
         match self.small.get_mut(..value.len()) {
             Some(room) => room.copy_from_slice(value),
             None => self.large = value.to_vec(),
@@ -40,8 +41,9 @@ impl Taken {
     }
 
     #[inline]
-    fn get(&self) -> &[u8] {
-        self.small.get(..self.len).unwrap_or(&self.large)
+    fn get(&self) -> Option<&[u8]> {
+        let len = self.len?;
+        Some(self.small.get(..len).unwrap_or(&self.large))
     }
 }
 
@@ -71,14 +73,14 @@ pub(super) fn is_early(left: Duration, within: Duration, cost: u8) -> bool {
 
 impl<S: Source> Inner<S> {
     #[inline]
-    fn age(&self, held: &Held<'_>, hash: KeyHash, now: u32) -> Age {
+    fn age(&self, meta: &Meta, hash: KeyHash, now: u32) -> Age {
         let hot = &self.hot;
-        let life = if held.meta.negative { &hot.negative_ttl } else { &hot.l1_ttl };
+        let life = if meta.negative { &hot.negative_ttl } else { &hot.l1_ttl };
         let life = life.load(Ordering::Relaxed);
         let jitter = (u64::from(hot.jitter.load(Ordering::Relaxed)) * (hash.0 >> 48)) >> 16;
         let jittered = life - ((u64::from(life) * jitter) >> 16) as u32;
-        let life = held.meta.ttl.unwrap_or(jittered);
-        let age = now.saturating_sub(held.meta.born);
+        let life = meta.ttl.unwrap_or(jittered);
+        let age = now.saturating_sub(meta.born);
         if now == u32::MAX {
             return Age::Over;
         }
@@ -86,13 +88,13 @@ impl<S: Source> Inner<S> {
             let early = hot.early.load(Ordering::Relaxed);
             let left = life - age;
             let tick = |ticks: u32| Duration::from_millis(u64::from(ticks) * 16);
-            let is_early = early > 0 && is_early(tick(left), tick(early), held.meta.cost);
+            let is_early = early > 0 && is_early(tick(left), tick(early), meta.cost);
             return if is_early { Age::Early } else { Age::Fresh };
         }
         let past = age - life;
-        if past < hot.stale.load(Ordering::Relaxed) && !held.meta.negative {
+        if past < hot.stale.load(Ordering::Relaxed) && !meta.negative {
             Age::Stale
-        } else if past < hot.grace.load(Ordering::Relaxed) && !held.meta.negative {
+        } else if past < hot.grace.load(Ordering::Relaxed) && !meta.negative {
             Age::Grace
         } else {
             Age::Over
@@ -102,7 +104,7 @@ impl<S: Source> Inner<S> {
     /// A fresh entry of memory: its value, or that there is none. Counts no miss.
     #[inline]
     pub(super) fn fresh(&self, key: &str, hash: KeyHash) -> Option<Option<S::Value>> {
-        Some(self.find((key, hash), true, |age| age == Age::Fresh)?.1?.1)
+        self.find((key, hash), true, |age| age == Age::Fresh)?.1
     }
 
     /// Whether a fresh entry is in memory.
@@ -121,9 +123,9 @@ impl<S: Source> Inner<S> {
             return Seen::Miss;
         }
         match self.find((key, hash), true, |age| matches!(age, Age::Fresh | Age::Early | Age::Stale)) {
-            Some((_, Some(found))) => {
-                self.counters.stale_served.add((found.0 == Age::Stale).into());
-                Seen::Hit(found.1, found.0 != Age::Fresh)
+            Some((age, Some(found))) => {
+                self.counters.stale_served.add((age == Age::Stale).into());
+                Seen::Hit(found, age != Age::Fresh)
             }
             Some((Age::Grace | Age::Over, _)) => self.miss(hash, Some(Gone::Expired)),
             Some((Age::Invalid, _)) => self.miss(hash, Some(Gone::Invalidated)),
@@ -131,40 +133,61 @@ impl<S: Source> Inner<S> {
         }
     }
 
-    /// How the entry stands, and if `wanted`, its value. What `is_read` counts when it is a hit.
-    #[expect(
-        clippy::type_complexity,
-        reason = "how it stands; and its value, which there may be none of at the source"
-    )]
+    /// How an entry of memory stands, and what of it is wanted.
+    #[inline]
+    fn stands(
+        &self,
+        (key, hash): (&str, KeyHash),
+        (meta, tags): (&Meta, impl Iterator<Item = u32>),
+        (is_read, wanted): (bool, &impl Fn(Age) -> bool),
+    ) -> Looked<(Age, bool)> {
+        let generation = self.stamps.generation();
+        let old = meta.stamp != generation;
+        if old && !self.stamps.is_good(meta.stamp, key, tags) {
+            return Looked { made: (Age::Invalid, false), is_wanted: false, is_hit: false, restamp: None };
+        }
+        let age = self.age(meta, hash, self.clock.now());
+        let is_wanted = wanted(age);
+        let is_hit = is_wanted && is_read && matches!(age, Age::Fresh | Age::Early);
+        Looked { made: (age, meta.negative), is_wanted, is_hit, restamp: old.then_some(generation) }
+    }
+
+    /// How the entry stands, and if `wanted`, its value, or that there is none. What `is_read` counts when it is a hit.
+    #[inline]
     fn find(
         &self,
         (key, hash): (&str, KeyHash),
         is_read: bool,
         wanted: impl Fn(Age) -> bool,
-    ) -> Option<(Age, Option<(Age, Option<S::Value>)>)> {
-        let (now, generation) = (self.clock.now(), self.stamps.generation());
-        let mut taken = Taken { small: [0; SMALL], large: Vec::new(), len: 0 };
-        let look = |held: &Held<'_>| {
-            let old = held.meta.stamp != generation;
-            if old && !self.stamps.is_good(held.meta.stamp, key, held.tags()) {
-                return Looked { made: (Age::Invalid, None), is_hit: false, restamp: None };
+    ) -> Option<(Age, Option<Option<S::Value>>)> {
+        let (age, is_negative, found) = match &self.l1 {
+            Memory::Bytes(l1) => {
+                let mut taken = Taken { small: [0; SMALL], large: Vec::new(), len: None };
+                let look = |held: &Held<'_>| {
+                    let looked = self.stands((key, hash), (&held.meta, held.tags()), (is_read, &wanted));
+                    if looked.is_wanted {
+                        taken.take(held.value);
+                    }
+                    looked
+                };
+                let (age, is_negative) = l1.read(hash, key.as_bytes(), look)?;
+                // Bytes that are no such value are as good as none.
+                let decoded = || taken.get().and_then(|bytes| self.codec.decode(bytes));
+                (age, is_negative && taken.len.is_some(), if is_negative { None } else { decoded() })
             }
-            let age = self.age(held, hash, now);
-            let is_wanted = wanted(age);
-            if is_wanted {
-                taken.take(held.value);
+            Memory::Values(values) => {
+                let look = |meta: &Meta, tags: &[u32]| {
+                    self.stands((key, hash), (meta, tags.iter().copied()), (is_read, &wanted))
+                };
+                let ((age, is_negative), value) = values.read(hash, key, look)?;
+                (age, is_negative && wanted(age), value)
             }
-            let is_hit = is_wanted && is_read && matches!(age, Age::Fresh | Age::Early);
-            Looked { made: (age, is_wanted.then_some(held.meta.negative)), is_hit, restamp: old.then_some(generation) }
         };
-        let (age, negative) = self.l1.read(hash, key.as_bytes(), look)?;
-        let Some(negative) = negative else { return Some((age, None)) };
-        if negative {
+        if is_negative {
             self.counters.negative_hits.add(is_read.into());
-            return Some((age, Some((age, None))));
+            return Some((age, Some(None)));
         }
-        // Bytes that are no such value are as good as none.
-        Some((age, self.codec.decode(taken.get()).map(|value| (age, Some(value)))))
+        Some((age, found.map(Some)))
     }
 
     fn miss(&self, hash: KeyHash, gone: Option<Gone>) -> Seen<S::Value> {
@@ -183,7 +206,7 @@ impl<S: Source> Inner<S> {
         let trusted = self.is_trusted();
         let is_there = |age| age != Age::Over && age != Age::Invalid;
         let found = if trusted { self.find((key, hash), false, is_there) } else { None };
-        let value = found?.1?.1?;
+        let value = found?.1??;
         self.counters.grace_served.add(1);
         Some(value)
     }
@@ -300,15 +323,16 @@ impl<S: Source> Inner<S> {
         *retries = (*retries + policy.retry.budget_ratio).min(f64::from(policy.retry.budget_reserve.max(1)));
     }
 
-    /// Puts a value into memory.
-    pub(super) fn keep(&self, (text, hash): (&str, KeyHash), (stamp, stored): (u32, &Stored), ttl: Option<u32>) {
-        let negative = stored.bytes.is_none();
+    /// Puts a value into memory, or that there is none.
+    pub(super) fn keep(
+        &self,
+        (text, hash): (&str, KeyHash),
+        (stamp, stored, value): (u32, &Stored, Option<&S::Value>),
+        ttl: Option<u32>,
+    ) {
+        let negative = value.is_none();
         let life = if negative { &self.hot.negative_ttl } else { &self.hot.l1_ttl };
         if life.load(Ordering::Relaxed) == 0 || self.hot.l1_ttl.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        // What another serialised differently is read from Redis, and not kept here.
-        if !negative && stored.codec != self.codec {
             return;
         }
         let tags: Vec<u32> = stored.tags.iter().map(|tag| self.stamps.tag(tag)).collect();
@@ -317,10 +341,16 @@ impl<S: Source> Inner<S> {
             return;
         }
         let meta = Meta { born: self.clock.now(), stamp, cost: stored.cost, negative, ttl };
-        let value = stored.bytes.as_deref().unwrap_or_default();
-        if self.l1.insert(hash, &New { key: text.as_bytes(), value, tags: &tags, meta }) == Kept::TooLarge {
-            self.counters.too_large.add(1);
-        }
+        let kept = match &self.l1 {
+            // What another serialised differently is read from Redis, and not kept here.
+            Memory::Bytes(_) if !negative && stored.codec != self.codec => return,
+            Memory::Bytes(l1) => {
+                let value = stored.bytes.as_deref().unwrap_or_default();
+                l1.insert(hash, &New { key: text.as_bytes(), value, tags: &tags, meta })
+            }
+            Memory::Values(values) => values.insert(hash, text, (value.cloned(), &tags, meta)),
+        };
+        self.counters.too_large.add(u64::from(kept == Kept::TooLarge));
     }
 
     /// An entry of Redis that may be read, and how long it has left; nothing when its time is over.
@@ -389,7 +419,12 @@ pub(super) fn text_of<K: CacheKey>(key: &K) -> Result<String, CacheError> {
     if text.len() > super::key::KEY_BYTES_MAX { Err(CacheError::KeyTooLong(text.len())) } else { Ok(text) }
 }
 
-/// How values of a cache are serialised, for whoever writes them elsewhere.
-pub(super) fn encode<S: Source>(codec: Codec, value: &S::Value) -> Result<Vec<u8>, CacheError> {
-    codec.encode(value).map_err(CacheError::Codec)
+impl<S: Source> Inner<S> {
+    /// The value as bytes; none of them when nobody would read them.
+    pub(super) fn encode(&self, value: &S::Value) -> Result<Vec<u8>, CacheError> {
+        if self.l2.is_none() && matches!(self.l1, Memory::Values(_)) {
+            return Ok(Vec::new());
+        }
+        self.codec.encode(value).map_err(CacheError::Codec)
+    }
 }

@@ -1,5 +1,7 @@
 //! Where values come from, and where writes go.
 
+use std::marker::PhantomData;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +12,7 @@ pub use crate::batcher::Failure;
 pub trait Source: Send + Sync + 'static {
     /// What values are found by.
     type Key: CacheKey;
-    /// What is kept: serialised, in memory too.
+    /// What is kept: serialised, in memory too unless [`values_in_memory`](super::Builder::values_in_memory) says otherwise.
     type Value: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Whether [`Source::write`] does anything. Without it a cache is only filled: a `set` puts a value into it and nowhere
@@ -29,6 +31,24 @@ pub trait Source: Send + Sync + 'static {
     /// Tags by which the entry can be made invalid; at most 16 count.
     fn tags(&self, _key: &Self::Key, _value: &Self::Value) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// No source: for a cache that is only filled, by [`set`](super::Cache::set). A read that finds nothing gives none.
+pub struct Filled<K, V>(PhantomData<fn() -> (K, V)>);
+
+impl<K, V> Default for Filled<K, V> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: CacheKey, V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Source for Filled<K, V> {
+    type Key = K;
+    type Value = V;
+
+    async fn load(&self, _key: &K) -> Result<Option<V>, Failure> {
+        Ok(None)
     }
 }
 

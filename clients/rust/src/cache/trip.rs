@@ -163,7 +163,7 @@ impl<S: Source> Trip<S> {
         inner.counters.negative_hits.add(u64::from(value.is_none()));
         let ttl = (left < self.policy.l1_ttl).then(|| ticks_of_ms(ms(left)));
         inner.flights.land(self.hash, &self.text, &self.flight, || {
-            inner.keep((&self.text, self.hash), (self.flight.generation, stored), ttl);
+            inner.keep((&self.text, self.hash), (self.flight.generation, stored, value.as_ref()), ttl);
         });
         self.flight.finish_from(From::Redis, Ok(value.clone()));
     }
@@ -209,7 +209,7 @@ impl<S: Source> Trip<S> {
     /// Keeps what was loaded in memory, answers, and keeps it in Redis.
     async fn store(&self, value: Option<S::Value>, took: Duration, there: Option<There<S::Value>>) {
         let inner = &self.inner;
-        let bytes = match value.as_ref().map(|value| inner.codec.encode(value)).transpose() {
+        let bytes = match value.as_ref().map(|value| inner.encode(value)).transpose() {
             Ok(bytes) => bytes,
             // It can be answered, and not be kept.
             Err(_why) => return self.flight.finish(Ok(value)),
@@ -228,7 +228,7 @@ impl<S: Source> Trip<S> {
             tags: frame::kept_tags(tags),
         };
         inner.flights.land(self.hash, &self.text, &self.flight, || {
-            inner.keep((&self.text, self.hash), (self.flight.generation, &stored), None);
+            inner.keep((&self.text, self.hash), (self.flight.generation, &stored, value.as_ref()), None);
         });
         self.flight.finish(Ok(value));
         let (Some(there), Some(l2), false) = (there, inner.l2_for(&self.policy), life.is_zero()) else { return };
@@ -236,7 +236,8 @@ impl<S: Source> Trip<S> {
             return;
         }
         let life = life + self.policy.grace.max(self.policy.stale_while_revalidate);
-        let parts = stored.parts(self.policy.compression, self.policy.compression_threshold_bytes);
+        let parts =
+            stored.parts((l2.seal, &self.text), self.policy.compression, self.policy.compression_threshold_bytes);
         let (times, frame) = ((life, self.policy.l2_timeout), (&parts, there.seq));
         match l2.store(&self.text, frame, times, !there.present).await {
             Ok(true) => {}

@@ -10,7 +10,6 @@ use super::frame::{self, Stored};
 use super::inner::Inner;
 use super::l2::{LinkError, Targets};
 use super::policy::{CachePolicy, Strategy};
-use super::read::encode;
 use super::source::{CacheError, Source, Write};
 
 /// What an entry has of its own.
@@ -104,7 +103,8 @@ impl<S: Source> Inner<S> {
             None => Ok(true),
             Some(l2) => {
                 let life = Duration::from_millis(stored.life_ms) + policy.grace.max(policy.stale_while_revalidate);
-                let parts = stored.parts(policy.compression, policy.compression_threshold_bytes);
+                let parts =
+                    stored.parts((l2.seal, &change.text), policy.compression, policy.compression_threshold_bytes);
                 l2.put(&change.text, (parts, begun), (life, policy.l2_timeout)).await
             }
         };
@@ -112,7 +112,7 @@ impl<S: Source> Inner<S> {
             Ok(true) => {
                 let ttl = change.entry.ttl.map(ticks);
                 let kept = self.flights.land(hash, &change.text, &flight, || {
-                    self.keep((&change.text, hash), (generation, &stored), ttl);
+                    self.keep((&change.text, hash), (generation, &stored, Some(value)), ttl);
                 });
                 if !kept {
                     self.remove_here(&change.text);
@@ -130,12 +130,28 @@ impl<S: Source> Inner<S> {
         }
     }
 
+    /// Puts a value that never changes under its key into both levels.
+    pub(super) async fn offer(&self, change: &Change<S>) -> Result<(), CacheError> {
+        let Some(value) = &change.value else { return Ok(()) };
+        let (policy, hash) = (self.policy(), self.l1.hash(change.text.as_bytes()));
+        let stored = self.stored(change, value, &policy)?;
+        self.counters.writes.add(1);
+        self.keep((&change.text, hash), (self.stamps.generation(), &stored, Some(value)), None);
+        let Some(l2) = self.l2_for(&policy) else { return Ok(()) };
+        let parts = stored.parts((l2.seal, &change.text), policy.compression, policy.compression_threshold_bytes);
+        let times = (Duration::from_millis(stored.life_ms), policy.l2_timeout);
+        if let Err(error) = l2.store(&change.text, (&parts, 0), times, true).await {
+            self.count_l2_error(&error);
+        }
+        Ok(())
+    }
+
     fn stored(&self, change: &Change<S>, value: &S::Value, policy: &CachePolicy) -> Result<Stored, CacheError> {
         let mut tags = self.source.tags(&change.key, value);
         tags.extend(change.entry.tags.iter().cloned());
         let jittered = policy.l2_ttl.mul_f64(1.0 - policy.ttl_jitter * fastrand::f64());
         Ok(Stored {
-            bytes: Some(encode::<S>(self.codec, value)?),
+            bytes: Some(self.encode(value)?),
             codec: self.codec,
             cost: 0,
             born_ms: self.clock.wall_ms(),

@@ -7,4 +7,5 @@ mod flights;
 mod levels;
 mod model;
 mod support;
+mod values;
 mod writes;

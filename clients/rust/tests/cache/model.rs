@@ -1,6 +1,6 @@
 //! Coherence against a model: two instances, one Redis, any order of reads, writes, invalidations and faults.
 //!
-//! Every value carries a number that grows with each write of its key. After each step the two instances are brought to know
+//! One of them keeps values in memory as bytes, the other as they are. Every value carries a number that grows with each write of its key. After each step the two instances are brought to know
 //! of each other, or one of them to know that it is cut off; then no read may give an older number than the last write that
 //! was completed.
 
@@ -71,12 +71,13 @@ impl World {
             ..policy()
         };
         policy.retry.base = Duration::from_millis(1);
-        let build = async |client: redis::Client, name: &'static str| {
+        let builder = |client: redis::Client, name: &'static str| {
             let builder = Cache::builder("texts", Texts(Arc::clone(&far))).policy(policy.clone()).redis(client);
-            builder.journal(journals.path().join(name), Sync::Always).build().await.unwrap()
+            builder.secret([7; 16]).journal(journals.path().join(name), Sync::Always)
         };
-        let (direct, wired) = (redis.client(), wire.client());
-        let caches = [build(direct, "0").await, build(wired, "1").await];
+        let direct = builder(redis.client(), "0").build().await.unwrap();
+        let wired = builder(wire.client(), "1").values_in_memory(String::len).build().await.unwrap();
+        let caches = [direct, wired];
         let (given, least) = (HashMap::new(), HashMap::new());
         let world = Self { redis, wire, far: Arc::clone(&far), caches, strategy, given, least, _journals: journals };
         world.settle().await;

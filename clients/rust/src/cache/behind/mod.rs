@@ -105,7 +105,7 @@ impl<S: Source> Behind<S> {
     ) -> Result<(), CacheError> {
         let value = match &change.value {
             None => None,
-            Some(value) => Some(super::read::encode::<S>(inner.codec, value)?),
+            Some(value) => Some(inner.codec.encode(value).map_err(CacheError::Codec)?),
         };
         let number = {
             let mut queue = self.queue.lock();

@@ -17,7 +17,7 @@ const PLACES_MIN: usize = 256;
 
 /// Fingerprints, each in the one place that its hash gives; who comes later takes the place.
 #[derive(Default)]
-pub(super) struct Ghosts(Vec<u16>);
+pub(crate) struct Ghosts(Vec<u16>);
 
 impl Ghosts {
     pub(super) const fn bytes(&self) -> usize {
@@ -25,7 +25,7 @@ impl Ghosts {
     }
 
     /// Makes room for about as many as there are `entries`; forgets all when that changes much.
-    pub(super) fn fit(&mut self, entries: usize) {
+    pub(crate) fn fit(&mut self, entries: usize) {
         let wanted = (entries / 4).max(PLACES_MIN).next_power_of_two();
         if self.0.is_empty() || wanted > self.0.len() || wanted * 4 < self.0.len() {
             self.0 = vec![0; wanted];
@@ -41,14 +41,14 @@ impl Ghosts {
         ((hash >> 50) as u16) << 2 | gone
     }
 
-    pub(super) fn note(&mut self, hash: u64, gone: Gone) {
+    pub(crate) fn note(&mut self, hash: u64, gone: Gone) {
         let place = self.place(hash);
         if let Some(ghost) = self.0.get_mut(place) {
             *ghost = Self::fingerprint(hash, gone as u16 + 1);
         }
     }
 
-    pub(super) fn why(&self, hash: u64) -> Option<Gone> {
+    pub(crate) fn why(&self, hash: u64) -> Option<Gone> {
         let ghost = *self.0.get(self.place(hash))?;
         if ghost >> 2 != Self::fingerprint(hash, 0) >> 2 {
             return None;

@@ -8,7 +8,7 @@ mod ghost;
 mod record;
 mod shard;
 
-pub(crate) use ghost::Gone;
+pub(crate) use ghost::{Ghosts, Gone};
 pub(crate) use record::{Held, Meta, New, cost_of, seconds_of};
 pub(crate) use shard::{Looked, Stored};
 

@@ -49,6 +49,8 @@ pub(crate) enum Stored {
 /// What came of a look at an entry.
 pub(crate) struct Looked<R> {
     pub(crate) made: R,
+    /// Its value is asked for.
+    pub(crate) is_wanted: bool,
     /// It counts as a hit.
     pub(crate) is_hit: bool,
     /// It is as good as one of this generation.
@@ -134,7 +136,7 @@ impl Shard {
         let data = self.at_mut(place);
         record::note_read(data);
         let (held, _) = record::parse(data)?;
-        let Looked { made, is_hit, restamp } = look(&held);
+        let Looked { made, is_hit, restamp, .. } = look(&held);
         if let Some(stamp) = restamp {
             record::restamp(data, stamp);
         }

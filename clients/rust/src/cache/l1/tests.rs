@@ -11,7 +11,12 @@ fn put(l1: &L1, key: &[u8], value: &[u8]) -> Stored {
 }
 
 fn get(l1: &L1, key: &[u8]) -> Option<Vec<u8>> {
-    l1.read(l1.hash(key), key, |held| Looked { made: held.value.to_vec(), is_hit: true, restamp: None })
+    l1.read(l1.hash(key), key, |held| Looked {
+        made: held.value.to_vec(),
+        is_wanted: true,
+        is_hit: true,
+        restamp: None,
+    })
 }
 
 #[derive(Clone, Debug)]

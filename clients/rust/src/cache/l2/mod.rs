@@ -14,7 +14,7 @@ use std::time::Duration;
 use redis::{Client, Cmd, Value};
 
 use super::clock::Clock;
-use super::frame::{self, Frame, Parts, hex};
+use super::frame::{self, Frame, Parts, Seal, hex};
 use breaker::Breaker;
 use link::{Link, Put, Puts};
 
@@ -84,6 +84,8 @@ pub(super) struct L2 {
     space: String,
     /// Who tells.
     pub(super) origin: String,
+    /// What entries end with.
+    pub(super) seal: Seal,
     invalidate: redis::Script,
     intend: redis::Script,
     store: redis::Script,
@@ -92,7 +94,7 @@ pub(super) struct L2 {
 
 impl L2 {
     /// To be called within the runtime.
-    pub(super) fn new(client: Client, space: &str, clock: Clock) -> Self {
+    pub(super) fn new(client: Client, space: &str, clock: Clock, seal: Seal) -> Self {
         let space = format!("fb:{{{space}}}:");
         let (invalidate, intend, put) = (scripts::invalidate(), scripts::intend(), scripts::put());
         let (store, release) = (redis::Script::new(scripts::STORE), redis::Script::new(scripts::RELEASE));
@@ -105,7 +107,7 @@ impl L2 {
             tomb_ms: TOMB_LIFE.as_millis() as u64,
         };
         let link = Link::new(client, format!("{space}seq").into_bytes(), (all, puts));
-        Self { link, breaker: Breaker::default(), clock, space, origin, invalidate, intend, store, release }
+        Self { link, breaker: Breaker::default(), clock, space, origin, seal, invalidate, intend, store, release }
     }
 
     /// Whether it is left alone, since it did not answer.
@@ -139,7 +141,7 @@ impl L2 {
     pub(super) async fn get(&self, key: &str, timeout: Duration) -> Result<(u64, Option<Frame>, bool), LinkError> {
         let (seq, bytes) = self.within(timeout, self.link.get(self.name("k:", key))).await?;
         let present = bytes.is_some();
-        Ok((seq, bytes.as_deref().and_then(frame::read), present))
+        Ok((seq, bytes.and_then(|bytes| frame::read(&bytes, (self.seal, key))), present))
     }
 
     /// The last invalidations of `tags`, of all, and of prefixes.
