@@ -1,9 +1,9 @@
 //! All Redis: it makes things fast and is never believed.
 //!
-//! Layer 3. A replica puts the frames that it has committed into a Redis stream, where they live two minutes, and tells
-//! the others, and so it does with parts of answers, which live ten; they take the next frames from there and leave Postgres alone. A frame counts only with the tag that the
-//! database's seed gives it and as the very next of its stream; whatever else is missing is read from the journal. So
-//! flushing or losing Redis changes no answer.
+//! Layer 3. A replica puts the frames that it has committed into a Redis stream, where they live two minutes, and tells the
+//! others; they take the next frames from there and leave Postgres alone. A frame counts only with the tag that the database's
+//! seed gives it and as the very next of its stream; whatever else is missing is read from the journal. Caches that replicas
+//! share ([`SharedCaches`]) are those of our own SDK, sealed likewise. So flushing or losing Redis changes no answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,13 @@ use std::time::Duration;
 use bb8_redis::RedisConnectionManager;
 use bb8_redis::bb8::Pool;
 use bytes::Bytes;
+use fastbreak_client::cache::{Builder, Cache, Source};
 use futures::StreamExt;
 use prometheus_client::metrics::counter::Counter;
 pub use redis::RedisError;
 use redis::streams::{StreamId, StreamRangeReply};
 use redis::{AsyncCommands, Client};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Frames that may wait to be published; more are left to the journal.
@@ -28,12 +29,6 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 const FRAMES_KEPT: usize = 256;
 /// How long they are kept.
 const LIFE: Duration = Duration::from_secs(120);
-/// How long a part of an answer is kept.
-const PART_LIFE: Duration = Duration::from_secs(600);
-/// Parts above this size are not shared.
-const PART_BYTES_MAX: usize = 1 << 20;
-/// Parts on their way to Redis; more are not shared.
-const PARTS_UNDER_WAY: usize = 64;
 /// Frames read at once.
 const FRAMES_PER_READ: usize = 64;
 /// What Redis may take to answer; past it the journal is quicker.
@@ -57,7 +52,38 @@ pub struct RecentFrames {
     pool: Pool<RedisConnectionManager>,
     queue: mpsc::Sender<Published>,
     shared: Arc<Shared>,
-    parts_under_way: Arc<Semaphore>,
+}
+
+/// Where caches of one database's replicas share entries.
+pub struct SharedCaches {
+    client: Client,
+    /// The database's secret.
+    seed: u64,
+}
+
+impl SharedCaches {
+    /// The Redis at `url`, which need not answer yet, for the database whose secret is `seed`.
+    ///
+    /// # Errors
+    /// When the URL is not understood.
+    pub fn open(url: &str, seed: u64) -> Result<Self, RedisError> {
+        Ok(Self { client: Client::open(url)?, seed })
+    }
+
+    /// A cache of `space` whose entries all replicas have, and nobody else can forge.
+    pub fn cache<S: Source>(&self, space: &str, source: S) -> Builder<S> {
+        let mut secret = Xxh3::with_seed(self.seed);
+        secret.update(b"caches");
+        let builder = Cache::builder(&format!("{space}-{:016x}", database(self.seed)), source);
+        builder.redis(self.client.clone()).secret(secret.digest128().to_le_bytes())
+    }
+}
+
+/// Names a database without telling its secret.
+fn database(seed: u64) -> u64 {
+    let mut hasher = Xxh3::with_seed(seed);
+    hasher.update(b"database");
+    hasher.digest()
 }
 
 struct Shared {
@@ -71,18 +97,11 @@ struct Shared {
 
 impl Shared {
     fn key(&self, stream: i64) -> String {
-        format!("fastbreak:{:016x}:frames:{stream}", self.database())
+        format!("fastbreak:{:016x}:frames:{stream}", database(self.seed))
     }
 
     fn channel(&self) -> String {
-        format!("fastbreak:{:016x}:committed", self.database())
-    }
-
-    /// Names the database without telling its secret.
-    fn database(&self) -> u64 {
-        let mut hasher = Xxh3::with_seed(self.seed);
-        hasher.update(b"database");
-        hasher.digest()
+        format!("fastbreak:{:016x}:committed", database(self.seed))
     }
 
     fn tag(&self, stream: i64, seq: i64, frame: &[u8]) -> [u8; 8] {
@@ -90,19 +109,6 @@ impl Shared {
         hasher.update(&stream.to_le_bytes());
         hasher.update(&seq.to_le_bytes());
         hasher.update(frame);
-        hasher.digest().to_le_bytes()
-    }
-
-    /// All within one hash tag, so that a cluster answers for many at once.
-    fn part_key(&self, key: u128) -> String {
-        format!("fastbreak:{{{:016x}}}:part:{key:032x}", self.database())
-    }
-
-    fn part_tag(&self, key: u128, part: &[u8]) -> [u8; 8] {
-        let mut hasher = Xxh3::with_seed(self.seed);
-        hasher.update(b"part");
-        hasher.update(&key.to_le_bytes());
-        hasher.update(part);
         hasher.digest().to_le_bytes()
     }
 
@@ -137,44 +143,7 @@ impl RecentFrames {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(publish_all(pool.clone(), waiting, Arc::clone(&shared)));
         tokio::spawn(subscribe(Arc::downgrade(&shared), wake));
-        Ok(Self { pool, queue, shared, parts_under_way: Arc::new(Semaphore::new(PARTS_UNDER_WAY)) })
-    }
-
-    /// Keeps a part of an answer for all replicas; never waits.
-    pub fn remember(&self, key: u128, part: Vec<u8>) {
-        let permit = Arc::clone(&self.parts_under_way).try_acquire_owned();
-        let (Ok(permit), true) = (permit, part.len() <= PART_BYTES_MAX && self.is_connected()) else { return };
-        let (pool, shared) = (self.pool.clone(), Arc::clone(&self.shared));
-        tokio::spawn(async move {
-            let mut tagged = shared.part_tag(key, &part).to_vec();
-            tagged.extend_from_slice(&part);
-            let sent = async {
-                let mut conn = pool.get().await.ok()?;
-                conn.pset_ex::<_, _, ()>(shared.part_key(key), tagged, PART_LIFE.as_millis() as u64).await.ok()
-            };
-            // Losing it costs whoever asks next a moment.
-            let _lost = tokio::time::timeout(ANSWER_WITHIN, sent).await;
-            drop(permit);
-        });
-    }
-
-    /// The parts under `keys`, where they are there and ours.
-    pub async fn recall(&self, keys: &[u128]) -> Vec<Option<Bytes>> {
-        if !self.is_connected() {
-            return Vec::new();
-        }
-        let names: Vec<String> = keys.iter().map(|key| self.shared.part_key(*key)).collect();
-        let read = async {
-            let mut conn = self.pool.get().await.ok()?;
-            conn.mget::<_, Vec<Option<Vec<u8>>>>(names).await.ok()
-        };
-        let found = tokio::time::timeout(ANSWER_WITHIN, read).await.ok().flatten().unwrap_or_default();
-        let own = |(key, tagged): (&u128, Option<Vec<u8>>)| {
-            let tagged = Bytes::from(tagged?);
-            let (tag, part) = tagged.split_first_chunk::<8>()?;
-            (*tag == self.shared.part_tag(*key, part)).then(|| tagged.slice(8..))
-        };
-        keys.iter().zip(found).map(own).collect()
+        Ok(Self { pool, queue, shared })
     }
 
     /// Shares a committed frame; never waits.

@@ -35,6 +35,7 @@ use crate::ingest::{Ingest, walk_spans};
 use crate::notify::Notifier;
 use crate::policy::Policies;
 use crate::query::Engine;
+use crate::redis::SharedCaches;
 use crate::rollup::{Streams, run_flusher};
 use crate::storage::{self, Storage};
 use crate::telemetry::{Instruments, Pipeline, Telemetry};
@@ -144,6 +145,13 @@ async fn migrate(storage: &Storage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Shares frames and caches with other replicas through the Redis at `url`, if there is one.
+async fn share(streams: &Arc<Streams>, url: Option<&str>) -> anyhow::Result<Option<SharedCaches>> {
+    let Some(url) = url else { return Ok(None) };
+    streams.share_through(url).await?;
+    Ok(Some(SharedCaches::open(url, streams.storage().journal_seed().await?)?))
+}
+
 async fn open_redis(config: &Config) -> (Option<String>, Option<PrivateRedis>) {
     match &config.redis {
         Backend::Off => (None, None),
@@ -183,9 +191,7 @@ impl App {
         let opened = Ingest::open(Arc::clone(&streams), Arc::clone(&traces), config.ingest, commits.clone());
         let (ingest, committer) = opened.await?;
         let committer = tokio::spawn(committer);
-        if let Some(url) = &redis_url {
-            streams.share_through(url).await.context("Redis cannot be used")?;
-        }
+        let shared = share(&streams, redis_url.as_deref()).await.context("Redis cannot be used")?;
         let telemetry = Arc::new(Telemetry::default());
         let metrics = ListenerMetrics::default();
         telemetry.register(|registry| metrics.register(registry));
@@ -193,7 +199,8 @@ impl App {
         telemetry.register(|registry| streams.metrics.register(registry));
         telemetry.register(|registry| traces.metrics.register(registry));
         telemetry.register(|registry| notifier.metrics.register(registry));
-        let engine = Arc::new(Engine::new(Arc::clone(&streams), config.retention).limited(config.query));
+        let engine = Engine::open(Arc::clone(&streams), config.retention, shared.as_ref()).await?;
+        let engine = Arc::new(engine.limited(config.query));
         telemetry.register(|registry| engine.metrics.register(registry));
         sample_gauges(&telemetry, &engine, (&streams, &ingest, &traces));
         let private = PrivateServers { redis, postgres };

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::QueryError;
 use super::index::INDEX_BYTES_MAX;
 use super::limits::{Budget, Limits};
-use super::remember::REMEMBERED_BYTES_MAX;
+use super::parts;
 
 /// The query room's own metrics.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl QueryMetrics {
             ("query_series", limits.series),
             ("query_bytes", limits.bytes),
             ("query_index_bytes", INDEX_BYTES_MAX),
-            ("query_remembered_bytes", REMEMBERED_BYTES_MAX),
+            ("query_remembered_bytes", parts::BYTES_MAX),
         ] {
             self.limit.get_or_create(&[("limit", name)]).set(value as i64);
         }

@@ -18,11 +18,13 @@ use super::counters::QueryMetrics;
 use super::fetch::{Gathered, Reading, Wanted};
 use super::index::Indexes;
 use super::limits::{Budget, Gate, Limits, Pass};
-use super::remember::{Asked, Remembered};
+use super::parts::Parts;
+use super::remember::Asked;
 use super::select::{Meant, Select};
 use super::snapshot::Shared;
 use super::value::Answer;
 use crate::model::{SeriesId, SeriesWindows, TimeMs, Width};
+use crate::redis::SharedCaches;
 use crate::rollup::{BlockCache, MetricEntry, Streams, load_metrics, register_series};
 use crate::storage::{BlockKey, Retention, Tier};
 
@@ -46,17 +48,23 @@ pub struct Engine {
     /// Which series a selector means.
     pub(super) indexes: Indexes,
     /// Parts of answers.
-    pub(super) remembered: Remembered,
+    pub(super) parts: Parts,
 }
 
 /// The series of a selector, and how many in its blocks nobody knows.
 type Found = (Vec<SeriesWindows>, usize);
 
 impl Engine {
-    /// Over `streams`, with what `retention` leaves.
-    #[must_use]
-    pub fn new(streams: Arc<Streams>, retention: Retention) -> Self {
-        Self {
+    /// Over `streams`, with what `retention` leaves; parts of answers are shared through `shared`.
+    ///
+    /// # Errors
+    /// When the cache of parts cannot be made.
+    pub async fn open(
+        streams: Arc<Streams>,
+        retention: Retention,
+        shared: Option<&SharedCaches>,
+    ) -> Result<Self, fastbreak_client::cache::BuildError> {
+        let engine = Self {
             streams,
             retention,
             blocks: Arc::default(),
@@ -64,9 +72,9 @@ impl Engine {
             metrics: QueryMetrics::default(),
             catalogued: Mutex::default(),
             indexes: Indexes::default(),
-            remembered: Remembered::default(),
-        }
-        .limited(Limits::default())
+            parts: Parts::open(shared).await?,
+        };
+        Ok(engine.limited(Limits::default()))
     }
 
     /// Within `limits` instead of the default ones.
@@ -199,7 +207,7 @@ impl Engine {
     /// Takes the measure of what runs and waits, for whoever reads the metrics now.
     pub fn sample_gauges(&self) {
         self.metrics.load(self.gate.load());
-        self.metrics.held(self.indexes.bytes(), self.remembered.bytes() as u64);
+        self.metrics.held(self.indexes.bytes(), self.parts.bytes());
     }
 
     /// Compiles `query` for the tier that reaches back to the earliest window it needs.

@@ -4,10 +4,10 @@
 //! while the blocks that it was made of are the same, by their ids, which never come again, and no head holds a window of
 //! its span; so an answer with remembered parts is the answer without. Queries whose steps look at each other are not kept.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::QueryError;
@@ -16,26 +16,20 @@ use super::compile::{Increases, Node, Params, Plan};
 use super::engine::Engine;
 use super::fetch::Reading;
 use super::limits::{Budget, Pass};
+use super::parts::PartId;
 use super::select::Select;
-use super::shared_parts;
 use super::snapshot::held;
 use super::value::{Answer, AnswerValue, Column, Sample};
 use crate::model::{Labels, TimeMs, WindowStart};
 use crate::storage::{BlockKey, Tier};
 
-/// Bytes of parts kept.
-pub(super) const REMEMBERED_BYTES_MAX: usize = 64 << 20;
-/// A part above this share of all is not worth its room.
-const PART_BYTES_MAX: usize = REMEMBERED_BYTES_MAX / 8;
 /// Windows are open, and told early, for so long after their end.
 const SETTLES_MS: TimeMs = 2 * 60_000;
 /// Most spans read at once; a limit may make it fewer.
 const RUN_MAX: usize = 8;
-/// What a column costs beside its samples.
-const COLUMN_BYTES: usize = 256;
 
 /// What was asked, and of which span.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Hash)]
 struct Key {
     query: Arc<str>,
     service: Option<Arc<str>>,
@@ -47,65 +41,11 @@ struct Key {
 }
 
 impl Key {
-    /// Its name for all replicas, with the `print` of the blocks.
-    fn shared(&self, print: u64) -> u128 {
-        xxhash_rust::xxh3::xxh3_128(format!("{self:?}{print:016x}").as_bytes())
-    }
-}
-
-struct Part {
-    /// Of the blocks that it was made of.
-    print: u64,
-    answer: Arc<Answer>,
-    bytes: usize,
-    used: u64,
-}
-
-/// Parts of answers by what was asked.
-#[derive(Default)]
-pub(super) struct Remembered(Mutex<Parts>);
-
-#[derive(Default)]
-struct Parts {
-    by_key: HashMap<Key, Part>,
-    bytes: usize,
-    clock: u64,
-}
-
-impl Remembered {
-    /// Bytes kept.
-    pub(super) fn bytes(&self) -> usize {
-        self.0.lock().bytes
-    }
-
-    fn get(&self, key: &Key, print: u64) -> Option<Arc<Answer>> {
-        let mut parts = self.0.lock();
-        parts.clock += 1;
-        let clock = parts.clock;
-        let part = parts.by_key.get_mut(key).filter(|part| part.print == print)?;
-        part.used = clock;
-        Some(Arc::clone(&part.answer))
-    }
-
-    fn put(&self, key: Key, print: u64, answer: Arc<Answer>) {
-        let AnswerValue::Vector(columns) = &answer.value else { return };
-        let bytes = columns.iter().map(|column| COLUMN_BYTES + size_of_val(column.samples.as_slice())).sum();
-        let has_histograms = columns.iter().flat_map(|column| &column.samples).any(|s| s.histogram().is_some());
-        if bytes > PART_BYTES_MAX || has_histograms {
-            return;
-        }
-        let mut parts = self.0.lock();
-        parts.clock += 1;
-        let part = Part { print, answer, bytes, used: parts.clock };
-        parts.bytes += bytes;
-        if let Some(old) = parts.by_key.insert(key, part) {
-            parts.bytes -= old.bytes;
-        }
-        while parts.bytes > REMEMBERED_BYTES_MAX {
-            let oldest = parts.by_key.iter().min_by_key(|(_, part)| part.used).map(|(key, _)| key.clone());
-            let Some(gone) = oldest.and_then(|key| parts.by_key.remove(&key)) else { return };
-            parts.bytes -= gone.bytes;
-        }
+    /// Of the part that is made of the blocks with this `print`.
+    fn id(&self, print: u64) -> PartId {
+        let mut hash = Xxh3::new();
+        (self, print).hash(&mut hash);
+        PartId(hash.digest128())
     }
 }
 
@@ -201,11 +141,11 @@ impl Engine {
         };
         let parts: Vec<(Span, Plan)> = spans.iter().map(of_span).collect::<Result<_, QueryError>>()?;
         let prints = self.prints(plan, reading, &parts).await?;
-        let key_at = |at: usize| {
-            let (span, print) = (spans.get(at)?, (*prints.get(at)?)?);
-            Some((Key { span: span.number, ..key.clone() }, print))
-        };
-        let found = self.find(&(0..parts.len()).map(key_at).collect::<Vec<_>>()).await;
+        let id = |(span, print): (&Span, &Option<u64>)| Some(Key { span: span.number, ..key.clone() }.id((*print)?));
+        let ids: Vec<Option<PartId>> = spans.iter().zip(&prints).map(id).collect();
+        let (found, own) = self.parts.find(&ids).await;
+        let all = found.iter().flatten().count();
+        self.metrics.remembered((own, all - own), found.len() - all);
         let mut answers: Vec<Arc<Answer>> = Vec::new();
         let (mut at, mut most) = (0, RUN_MAX);
         while let Some(part) = found.get(at) {
@@ -228,38 +168,14 @@ impl Engine {
                 answer => answer?,
             };
             self.metrics.read(&room);
-            for (place, span) in of_run.iter().enumerate() {
-                let part = Arc::new(cut(&answer, (span.first, span.last)));
-                if let Some((key, print)) = key_at(at + place) {
-                    shared_parts::leave(&self.streams, key.shared(print), &part);
-                    self.remembered.put(key, print, Arc::clone(&part));
-                }
-                answers.push(part);
-            }
+            let new: Vec<Arc<Answer>> =
+                of_run.iter().map(|span| Arc::new(cut(&answer, (span.first, span.last)))).collect();
+            let named = ids.iter().skip(at).zip(&new).filter_map(|(id, part)| Some(((*id)?, Arc::clone(part))));
+            self.parts.keep(named.collect()).await;
+            answers.extend(new);
             at += run;
         }
         Ok(join(&answers, &plan.params))
-    }
-
-    /// The parts under `keys`: from memory, else from Redis.
-    async fn find(&self, keys: &[Option<(Key, u64)>]) -> Vec<Option<Arc<Answer>>> {
-        let known = |key: &Option<(Key, u64)>| key.as_ref().and_then(|(key, print)| self.remembered.get(key, *print));
-        let mut found: Vec<Option<Arc<Answer>>> = keys.iter().map(known).collect();
-        let own = found.iter().flatten().count();
-        let missing: Vec<usize> = (0..keys.len()).filter(|at| found.get(*at).is_some_and(Option::is_none)).collect();
-        let of_place = |at: &usize| keys.get(*at)?.clone().map(|key| (*at, key));
-        let missing: Vec<(usize, (Key, u64))> = missing.iter().filter_map(of_place).collect();
-        let names: Vec<u128> = missing.iter().map(|(_, (key, print))| key.shared(*print)).collect();
-        let shared = shared_parts::recall(&self.streams, &names).await;
-        for ((at, (key, print)), answer) in missing.into_iter().zip(shared) {
-            if let (Some(answer), Some(place)) = (answer, found.get_mut(at)) {
-                self.remembered.put(key, print, Arc::clone(&answer));
-                *place = Some(answer);
-            }
-        }
-        let all = found.iter().flatten().count();
-        self.metrics.remembered((own, all - own), found.len() - all);
-        found
     }
 
     fn key_of(&self, asked: &Asked<'_>, plan: &Plan, reading: Reading) -> Key {
