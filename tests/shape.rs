@@ -41,7 +41,10 @@ const WALLS: &[(&str, &[&str])] = &[
     ("rust_embed", &["gateway/assets.rs"]),
     // The words of the product, and what answers are made of, describe themselves.
     ("utoipa", &["alerting/explain.rs", "alerting/quiet.rs", "gateway", "model"]),
-    ("fastbreak_client", &["cli/demo", "ingest/statement.rs", "query/engine.rs", "query/parts.rs", "redis.rs"]),
+    (
+        "fastbreak_client",
+        &["cli/demo", "ingest/statement.rs", "policy", "query/engine.rs", "query/parts.rs", "redis.rs"],
+    ),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];
 

@@ -205,7 +205,7 @@ impl App {
         sample_gauges(&telemetry, &engine, (&streams, &ingest, &traces));
         let private = PrivateServers { redis, postgres };
         let facts = facts_of(&config, &listeners, &private)?;
-        let policies = Policies::new(streams.storage().clone(), replica.clone(), Arc::clone(&engine) as _);
+        let policies = Policies::new(streams.storage().clone(), replica.clone(), Arc::clone(&engine) as _)?;
         let policies = Arc::new(policies);
         telemetry.register(|registry| policies.metrics.register(registry));
         let reads = (Arc::clone(&engine), Arc::clone(&policies));

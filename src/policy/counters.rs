@@ -34,6 +34,12 @@ pub struct PolicyMetrics {
     pub rollouts_started: Counter,
     /// Rollouts rolled back here.
     pub rollouts_rolled_back: Counter,
+    /// Rows of instances written.
+    pub fleet_rows: Counter,
+    /// Statements that wrote them.
+    pub fleet_writes: Counter,
+    /// Statements that failed; their rows are written later.
+    pub fleet_failures: Counter,
 }
 
 impl Default for PolicyMetrics {
@@ -53,6 +59,9 @@ impl Default for PolicyMetrics {
             overrides_ended: Counter::default(),
             rollouts_started: Counter::default(),
             rollouts_rolled_back: Counter::default(),
+            fleet_rows: Counter::default(),
+            fleet_writes: Counter::default(),
+            fleet_failures: Counter::default(),
         }
     }
 }
@@ -81,6 +90,9 @@ impl PolicyMetrics {
             ("overrides_ended", "Overrides that were ended here, or whose lease was over", &self.overrides_ended),
             ("rollouts_started", "Rollouts started here", &self.rollouts_started),
             ("rollouts_rolled_back", "Rollouts rolled back here", &self.rollouts_rolled_back),
+            ("fleet_rows", "Rows of instances written", &self.fleet_rows),
+            ("fleet_writes", "Statements that wrote rows of instances", &self.fleet_writes),
+            ("fleet_failures", "Statements that failed to; their rows are written later", &self.fleet_failures),
         ] {
             registry.register(name, help, counter.clone());
         }

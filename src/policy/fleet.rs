@@ -1,105 +1,183 @@
-//! The fleet: which instance runs what. Streams say what is new of their instance; one writer brings it to the database,
-//! many at a time.
+//! The fleet: which instance runs what. Streams say what is new of their instance; a batcher of our own SDK brings it to the
+//! database, many at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastbreak_client::batcher::{BatchPolicy, Batcher, Failure, Outcome, Process, Retry, SubmitError};
+use futures::future::join_all;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
+use super::counters::PolicyMetrics;
 use super::house::own;
 use super::told::Running;
 use super::{Policies, PolicyError};
-use crate::storage::{InstanceRow, InstanceWrite, Storage};
+use crate::storage::{InstanceRow, InstanceWrite, Storage, StorageError};
 
 /// Instances in one statement.
 const ROWS_PER_WRITE: usize = 2_000;
-/// How long after a failure it is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Rows that wait; who has one more waits outside.
+const WAITING_MAX: usize = 200_000;
+/// How long after a failure it is tried again, at most.
+const RETRY_WITHIN: Duration = Duration::from_millis(500);
+/// How long one statement may take.
+const WRITE_WITHIN: Duration = Duration::from_secs(60);
+/// How long streams may take to end when the server goes.
+const STREAMS_END_WITHIN: Duration = Duration::from_secs(1);
+/// How long the last rows may take when the server goes.
+const LAST_WITHIN: Duration = Duration::from_secs(2);
 
-/// What waits to be written; never more than the streams that are open, and some that were.
+/// Names an instance: its service, and its own name there.
+type InstanceName = (String, String);
+
+/// What is to be written: of each instance the newest.
 #[derive(Default)]
-struct Waiting {
-    rows: HashMap<(String, String), InstanceWrite>,
+struct Newest {
+    rows: HashMap<InstanceName, (u64, InstanceWrite)>,
     applied: BTreeSet<i64>,
-    /// Of the write that will have it.
-    number: u64,
+    /// Rows that were put, counted.
+    puts: u64,
 }
 
-/// The writer's desk.
-pub(super) struct Desk {
-    waiting: Mutex<Waiting>,
-    wake: Notify,
-    /// The number of the last write.
-    written: watch::Sender<u64>,
-}
-
-impl Default for Desk {
-    fn default() -> Self {
-        let waiting = Mutex::new(Waiting { number: 1, ..Waiting::default() });
-        Self { waiting, wake: Notify::new(), written: watch::Sender::new(0) }
+impl Newest {
+    fn put(&mut self, mut row: InstanceWrite, applied: Option<i64>) {
+        self.applied.extend(applied);
+        let name = (row.service.clone(), row.instance.clone());
+        let there = self.rows.get(&name).map(|(_, there)| there);
+        // An older stream of the instance has nothing to say any more.
+        if there.is_some_and(|there| there.session != row.session && !row.opens) {
+            return;
+        }
+        row.opens |= there.is_some_and(|there| there.opens && there.session == row.session);
+        self.puts += 1;
+        self.rows.insert(name, (self.puts, row));
     }
+
+    /// What is in the database need not be written again.
+    fn written(&mut self, rows: &[(u64, InstanceWrite)], applied: &[i64]) {
+        for (number, row) in rows {
+            let name = (row.service.clone(), row.instance.clone());
+            match self.rows.get_mut(&name) {
+                Some((newest, _)) if newest == number => drop(self.rows.remove(&name)),
+                // It has the row now; another stream may take it over before the next write.
+                Some((_, newer)) if newer.session == row.session => newer.opens = false,
+                _ => {}
+            }
+        }
+        self.applied.retain(|sequence| !applied.contains(sequence));
+    }
+}
+
+/// Writes the newest rows of instances.
+struct Writer {
+    storage: Storage,
+    newest: Arc<Mutex<Newest>>,
+    /// Something was written.
+    settling: Arc<Notify>,
+    metrics: PolicyMetrics,
+}
+
+impl Writer {
+    async fn write(&self, names: &[InstanceName]) -> Result<(), StorageError> {
+        let (rows, applied) = {
+            let newest = self.newest.lock();
+            let wanted: BTreeSet<&InstanceName> = names.iter().collect();
+            let rows: Vec<(u64, InstanceWrite)> =
+                wanted.into_iter().filter_map(|name| newest.rows.get(name)).cloned().collect();
+            (rows, newest.applied.iter().copied().collect::<Vec<i64>>())
+        };
+        if rows.is_empty() && applied.is_empty() {
+            return Ok(());
+        }
+        let plain: Vec<&InstanceWrite> = rows.iter().map(|(_, row)| row).collect();
+        self.storage.instances_write(&plain, &applied).await?;
+        self.metrics.fleet_rows.inc_by(rows.len() as u64);
+        self.metrics.fleet_writes.inc();
+        self.newest.lock().written(&rows, &applied);
+        self.settling.notify_one();
+        Ok(())
+    }
+}
+
+impl Process for Writer {
+    type Item = InstanceName;
+    type Output = ();
+
+    async fn process(&self, names: Vec<InstanceName>) -> Result<Vec<Outcome<()>>, Failure> {
+        match self.write(&names).await {
+            Ok(()) => Ok(names.iter().map(|_| Outcome::Done(())).collect()),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "what instances run is not written now");
+                self.metrics.fleet_failures.inc();
+                Err(Failure { why: error.to_string(), retryable: true, retry_after: None })
+            }
+        }
+    }
+}
+
+/// Where streams hand in what is new of their instances.
+pub(super) struct Desk {
+    newest: Arc<Mutex<Newest>>,
+    writes: Batcher<Writer>,
 }
 
 impl Desk {
-    /// Has a row written, and what has reached a Redis; returns the number of the write.
-    fn put(&self, mut row: InstanceWrite, applied: Option<i64>) -> u64 {
-        let mut waiting = self.waiting.lock();
-        waiting.applied.extend(applied);
-        let key = (row.service.clone(), row.instance.clone());
-        match waiting.rows.get(&key) {
-            // An older stream of the instance has nothing to say any more.
-            Some(there) if there.session != row.session && !row.opens => {}
-            there => {
-                row.opens |= there.is_some_and(|there| there.opens && there.session == row.session);
-                waiting.rows.insert(key, row);
+    /// To be called within the runtime; `settling` is told of every write.
+    pub(super) fn new(
+        storage: Storage,
+        settling: Arc<Notify>,
+        metrics: PolicyMetrics,
+    ) -> Result<Self, fastbreak_client::batcher::PolicyError> {
+        let policy = BatchPolicy {
+            max_items: ROWS_PER_WRITE,
+            // In order: what is older is never written after what is newer.
+            max_concurrent_batches: 1,
+            max_queued: WAITING_MAX,
+            call_timeout: WRITE_WITHIN,
+            deadline: Duration::from_secs(3600),
+            // A row that changes while it is written is to be written again.
+            deduplicate: false,
+            retry: Retry {
+                attempts: 100,
+                base: RETRY_WITHIN,
+                max: RETRY_WITHIN,
+                budget_ratio: 1.0,
+                budget_reserve: WAITING_MAX as u32,
+            },
+            ..BatchPolicy::default()
+        };
+        let newest = Arc::<Mutex<Newest>>::default();
+        let writer = Writer { storage, newest: Arc::clone(&newest), settling, metrics };
+        Ok(Self { newest, writes: Batcher::new(policy, writer)? })
+    }
+
+    /// Has a row written, and what has reached a Redis; ready when that is so, or the server goes.
+    fn put(&self, row: InstanceWrite, applied: Option<i64>) -> impl Future<Output = ()> + use<> {
+        let name = (row.service.clone(), row.instance.clone());
+        self.newest.lock().put(row, applied);
+        self.write(name)
+    }
+
+    /// Has the newest row of an instance written, however long the database is away.
+    fn write(&self, name: InstanceName) -> impl Future<Output = ()> + use<> {
+        let writes = self.writes.clone();
+        async move {
+            while !matches!(writes.submit(name.clone()).await, Ok(()) | Err(SubmitError::Closed)) {
+                tokio::time::sleep(RETRY_WITHIN).await;
             }
         }
-        let number = waiting.number;
-        drop(waiting);
-        self.wake.notify_one();
-        number
     }
 
-    fn is_empty(&self) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.rows.is_empty() && waiting.applied.is_empty()
-    }
-
-    fn take(&self) -> Option<(Vec<InstanceWrite>, Vec<i64>, u64)> {
-        let mut waiting = self.waiting.lock();
-        if waiting.rows.is_empty() && waiting.applied.is_empty() {
-            return None;
+    /// Writes what waits, if it can, and takes nothing more.
+    async fn close(&self) {
+        let names: Vec<InstanceName> = self.newest.lock().rows.keys().cloned().collect();
+        let last = join_all(names.into_iter().map(|name| self.write(name)));
+        if tokio::time::timeout(LAST_WITHIN, last).await.is_err() {
+            tracing::warn!("what some instances run was not written at the end");
         }
-        let rows = std::mem::take(&mut waiting.rows).into_values().collect();
-        let applied = std::mem::take(&mut waiting.applied).into_iter().collect();
-        waiting.number += 1;
-        Some((rows, applied, waiting.number - 1))
-    }
-
-    /// What could not be written waits again, unless something newer does.
-    fn put_back(&self, rows: Vec<InstanceWrite>, applied: Vec<i64>) {
-        let mut waiting = self.waiting.lock();
-        waiting.applied.extend(applied);
-        for row in rows {
-            let key = (row.service.clone(), row.instance.clone());
-            let opens = row.opens.then(|| row.session.clone());
-            let there = waiting.rows.entry(key).or_insert(row);
-            there.opens |= opens.is_some_and(|session| session == there.session);
-        }
-    }
-
-    async fn write(storage: &Storage, rows: &[InstanceWrite], applied: &[i64]) -> Result<(), PolicyError> {
-        let mut applied = Some(applied);
-        for rows in rows.chunks(ROWS_PER_WRITE) {
-            storage.instances_write(rows, applied.take().unwrap_or_default()).await?;
-        }
-        if let Some(applied) = applied {
-            storage.instances_write(&[], applied).await?;
-        }
-        Ok(())
+        self.writes.drain(Duration::ZERO).await;
     }
 }
 
@@ -136,43 +214,18 @@ impl InstancePolicy {
 impl Policies {
     /// What a stream says of its instance; ready when it is in the database, or this server goes.
     pub async fn instance_is(&self, row: InstanceWrite) {
-        let number = self.desk.put(row, None);
-        let mut written = self.desk.written.subscribe();
-        tokio::select! {
-            _ = written.wait_for(|written| *written >= number) => {}
-            () = self.closing.cancelled() => {}
-        }
+        self.desk.put(row, None).await;
+    }
+
+    /// Waits for streams to say that they are gone, and writes that down.
+    pub(super) async fn close_fleet(&self) {
+        let _late = tokio::time::timeout(STREAMS_END_WITHIN, self.house.closed()).await;
+        self.desk.close().await;
     }
 
     /// The same without waiting; `applied` is an invalidation that has reached a Redis.
     pub fn instance_will_be(&self, row: InstanceWrite, applied: Option<i64>) {
-        self.desk.put(row, applied);
-    }
-
-    /// Writes what streams say, until cancelled and all is written that can be.
-    pub(super) async fn write_fleet(self: Arc<Self>, cancel: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = self.desk.wake.notified() => {}
-                () = cancel.cancelled() => {}
-            }
-            while let Some((rows, applied, number)) = self.desk.take() {
-                if let Err(error) = Desk::write(&self.storage, &rows, &applied).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "what instances run is not written now");
-                    self.desk.put_back(rows, applied);
-                    break;
-                }
-                self.desk.written.send_replace(number);
-                self.settling.notify_one();
-            }
-            if cancel.is_cancelled() {
-                return;
-            }
-            if !self.desk.is_empty() {
-                tokio::time::sleep(RETRY_AFTER).await;
-                self.desk.wake.notify_one();
-            }
-        }
+        tokio::spawn(self.desk.put(row, applied));
     }
 
     /// The instances of a service, or of all when it is empty; those that are `behind` only, when asked.

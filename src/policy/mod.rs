@@ -73,7 +73,7 @@ pub struct Policies {
     /// The house is to be looked at now.
     written: Notify,
     /// So is how far invalidations have come.
-    settling: Notify,
+    settling: Arc<Notify>,
     /// So are rollouts.
     driving: Notify,
     /// Whoever watches is to go elsewhere.
@@ -117,22 +117,29 @@ fn revision((row, before): (&PolicyRevisionRow, Option<&PolicyRevisionRow>)) -> 
 }
 
 impl Policies {
-    /// Over `storage`; `replica` names this server, as in its lease.
-    #[must_use]
-    pub fn new(storage: Storage, replica: String, measure: Arc<dyn Measure>) -> Self {
-        Self {
+    /// Over `storage`; `replica` names this server, as in its lease. To be called within the runtime.
+    ///
+    /// # Errors
+    /// When the batcher of the fleet's rows cannot be made.
+    pub fn new(
+        storage: Storage,
+        replica: String,
+        measure: Arc<dyn Measure>,
+    ) -> Result<Self, fastbreak_client::batcher::PolicyError> {
+        let (settling, metrics) = (Arc::<Notify>::default(), PolicyMetrics::default());
+        Ok(Self {
+            desk: fleet::Desk::new(storage.clone(), Arc::clone(&settling), metrics.clone())?,
             storage,
             replica,
             measure,
             house: watching::Sender::new(None),
             looks: watch::Looks::default(),
-            desk: fleet::Desk::default(),
             written: Notify::new(),
-            settling: Notify::new(),
+            settling,
             driving: Notify::new(),
             closing: CancellationToken::new(),
-            metrics: PolicyMetrics::default(),
-        }
+            metrics,
+        })
     }
 
     /// Names this server among the replicas.

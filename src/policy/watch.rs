@@ -52,14 +52,11 @@ impl Policies {
         self.house.borrow().clone()
     }
 
-    /// Keeps what is watched up to date, drives rollouts, ends overrides and writes down the fleet, until cancelled.
+    /// Keeps what is watched up to date, drives rollouts and ends overrides, until cancelled.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        let written = CancellationToken::new();
-        let writer = tokio::spawn(Arc::clone(&self).write_fleet(written.clone()));
         tokio::join!(self.look_about(&cancel), self.settle(&cancel), Arc::clone(&self).drive(&cancel));
         self.closing.cancel();
-        written.cancel();
-        let _ended = writer.await;
+        self.close_fleet().await;
     }
 
     async fn look_about(&self, cancel: &CancellationToken) {

@@ -126,7 +126,7 @@ impl Storage {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn instances_write(&self, rows: &[InstanceWrite], applied: &[i64]) -> Result<(), StorageError> {
+    pub async fn instances_write(&self, rows: &[&InstanceWrite], applied: &[i64]) -> Result<(), StorageError> {
         let opens: Vec<&str> = rows.iter().filter(|row| row.opens).map(|row| row.session.as_str()).collect();
         let json = serde_json::to_value(rows).unwrap_or_default();
         let mut conn = self.conn().await?;
