@@ -111,6 +111,38 @@ async fn the_fleet_shows_who_runs_what_who_refused_it_and_who_is_gone() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_instance_said_is_written_once_it_can_be_and_at_the_end_of_its_server() {
+    let database = Database::create().await;
+    let (here, there) = (Options::on(&database).start(), Options::on(&database).start());
+    client(&here).await.create_policy(create(policy("shop", 60))).await.unwrap();
+    let mut instance = Instance::of(&here, "shop", &[]).await;
+    database.execute("ALTER TABLE policy_instances RENAME TO away").await;
+    assert_eq!(instance.snapshot().await.policies.len(), 1);
+    eventually("it cannot be written", async || {
+        let text = crate::support::server::client()
+            .get(format!("{}/metrics", here.http))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let failures = text.lines().find_map(|line| line.strip_prefix("fastbreak_policies_fleet_failures_total "));
+        failures.is_some_and(|count| count != "0")
+    })
+    .await;
+    database.execute("ALTER TABLE away RENAME TO policy_instances").await;
+    eventually("what it runs is written", async || {
+        let fleet = fleet(&there, false).await;
+        fleet[0].connected && fleet[0].policies[0].running == 1
+    })
+    .await;
+    assert_eq!(here.terminate(), Some(0));
+    let fleet = fleet(&there, false).await;
+    assert!(!fleet[0].connected, "{fleet:?}");
+}
+
 /// Tasks that read a key over and over, and count old values that they began to read after convergence was said.
 struct Readers {
     converged: Arc<AtomicBool>,
