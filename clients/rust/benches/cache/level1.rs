@@ -15,14 +15,16 @@ use crate::median;
 use crate::trace::zipf;
 
 const NAMES: [&str; 5] = ["ours", "quick_cache", "moka", "mini-moka", "foyer"];
+/// Turns that fill, and those that count.
+const WARM: usize = 2;
 const TURNS: usize = 3;
 const READS: usize = 1_000_000;
 /// What an entry of this bench takes in ours when all is full.
-const BYTES_EACH: usize = 104;
+const BYTES_EACH: usize = 100;
 
 /// 64 bytes, serialised as such.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Value([u8; 64]);
+pub(crate) struct Value(pub(crate) [u8; 64]);
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -56,6 +58,11 @@ impl Source for Nothing {
 trait Peer {
     fn get(&self, key: u64) -> Option<Value>;
     fn put(&self, key: u64);
+    fn len(&self) -> usize;
+    /// Bytes that it has allocated, if it counts them.
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
     /// What is put off is done.
     fn settle(&self) {}
 }
@@ -71,6 +78,14 @@ impl Peer for Ours {
     fn put(&self, key: u64) {
         self.1.block_on(self.0.set(&key, value(key))).unwrap();
     }
+
+    fn len(&self) -> usize {
+        self.0.stats().entries as usize
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        Some(self.0.stats().bytes)
+    }
 }
 
 impl Peer for quick_cache::sync::Cache<u64, Value> {
@@ -82,6 +97,10 @@ impl Peer for quick_cache::sync::Cache<u64, Value> {
     fn put(&self, key: u64) {
         self.insert(key, value(key));
     }
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
 }
 
 impl Peer for moka::sync::Cache<u64, Value> {
@@ -92,6 +111,10 @@ impl Peer for moka::sync::Cache<u64, Value> {
 
     fn put(&self, key: u64) {
         self.insert(key, value(key));
+    }
+
+    fn len(&self) -> usize {
+        self.entry_count() as usize
     }
 
     fn settle(&self) {
@@ -108,6 +131,10 @@ impl Peer for mini_moka::sync::Cache<u64, Value> {
     fn put(&self, key: u64) {
         self.insert(key, value(key));
     }
+
+    fn len(&self) -> usize {
+        self.entry_count() as usize
+    }
 }
 
 impl Peer for foyer_memory::Cache<u64, Value> {
@@ -118,6 +145,10 @@ impl Peer for foyer_memory::Cache<u64, Value> {
 
     fn put(&self, key: u64) {
         self.insert(key, value(key));
+    }
+
+    fn len(&self) -> usize {
+        self.usage()
     }
 }
 
@@ -145,22 +176,28 @@ fn resident_bytes() -> f64 {
 /// In a process of its own: fills a million entries and says what is resident.
 pub(crate) fn memory_of(name: &str) {
     let peer = peer(name, 1_000_000, 120_000_000);
+    let empty = resident_bytes() / 1e6;
     (0..1_000_000).for_each(|key| peer.put(key));
     peer.settle();
     let resident = resident_bytes() / 1e6;
     let held = (0..1_000_000).filter(|key| peer.get(*key) == Some(value(*key))).count();
-    println!("{resident:.1} {held}");
+    let counted = peer.bytes().map(|bytes| format!(", {:.1} by its own count", bytes as f64 / 1e6));
+    println!("{resident:.1} {held} (empty {empty:.1}{})", counted.unwrap_or_default());
 }
 
 pub(crate) fn memory() {
     println!("\nmemory: 1 000 000 entries of 64 B, whole process resident (goal: at most 100 MB)");
+    let mut each = Vec::new();
     for name in NAMES {
         let this = std::env::current_exe().unwrap();
         let said = Command::new(this).args(["--memory-of", name]).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
-        let (resident, held) = said.trim().split_once(' ').unwrap();
-        println!("  {name:<12} {resident:>7} MB, {held} of them there");
+        let words: Vec<&str> = said.trim().splitn(3, ' ').collect();
+        let [resident, held, more] = words.as_slice() else { panic!("{said}") };
+        println!("  {name:<12} {resident:>7} MB {more}, {held} of them there");
+        each.push((name, resident.parse::<f64>().unwrap() * 1e6 / held.parse::<f64>().unwrap()));
     }
+    same_memory(&each);
 }
 
 /// `(reads a second with misses filled, hit ratio)`.
@@ -185,27 +222,43 @@ fn gets(peer: &dyn Peer, trace: &[u64]) -> f64 {
 }
 
 fn table(keys: usize, entries: usize, exponent: f64) {
-    let trace = zipf(keys, exponent, READS, 7);
     let peers = NAMES.map(|name| peer(name, entries, entries * BYTES_EACH));
-    let mut turns = vec![(Vec::new(), 0.0, Vec::new()); NAMES.len()];
-    for turn in 0..=TURNS {
+    let mut turns = vec![(Vec::new(), Vec::new(), Vec::new()); NAMES.len()];
+    for turn in 0..WARM + TURNS {
+        // Other reads in each turn: who meets the same again would know what comes.
+        let trace = zipf(keys, exponent, READS, turn as u64);
         for (peer, (rates, hits, reads)) in peers.iter().zip(&mut turns) {
             let (rate, ratio) = mixed(&**peer, &trace);
-            let read = gets(&**peer, &trace);
-            // The first fills.
-            if turn > 0 {
+            if turn >= WARM {
                 rates.push(rate);
-                reads.push(read);
-                *hits = ratio;
+                hits.push(ratio);
+                reads.push(gets(&**peer, &trace));
             }
         }
     }
     println!("\nlevel 1: {keys} keys, Zipf {exponent}, room for {entries}; one thread, millions a second");
-    let medians: Vec<_> =
-        turns.into_iter().map(|(rates, hits, reads)| (median(rates) / 1e6, hits, median(reads) / 1e6)).collect();
-    for (name, (rate, hits, reads)) in NAMES.iter().zip(&medians) {
-        let ratio = medians[0].2 / reads;
-        println!("  {name:<12} get {reads:>6.2} (ours x {ratio:>5.2}), with fills {rate:>6.2}, hit ratio {hits:.4}");
+    let medians: Vec<_> = turns
+        .into_iter()
+        .map(|(rates, hits, reads)| (median(rates) / 1e6, median(hits), median(reads) / 1e6))
+        .collect();
+    for ((name, peer), (rate, hits, reads)) in NAMES.iter().zip(&peers).zip(&medians) {
+        let (ratio, len) = (medians[0].2 / reads, peer.len());
+        println!(
+            "  {name:<12} get {reads:>6.2} (ours x {ratio:>5.2}), with fills {rate:>6.2}, {len:>6} held, hit ratio {hits:.4}"
+        );
+    }
+}
+
+/// What each makes of the same memory, by what a million entries of it took.
+fn same_memory(each: &[(&str, f64)]) {
+    let (keys, bytes) = (1_000_000, 40e6);
+    println!("\nlevel 1: {keys} keys, Zipf 0.99, {} MB resident for each", bytes / 1e6);
+    for (name, bytes_each) in each {
+        let entries = (bytes / bytes_each) as usize;
+        let peer = peer(name, entries, bytes as usize);
+        let ratios = (0..WARM + TURNS).map(|turn| mixed(&*peer, &zipf(keys, 0.99, READS, turn as u64)).1);
+        let last: Vec<f64> = ratios.skip(WARM).collect();
+        println!("  {name:<12} {:>6} held, hit ratio {:.4}", peer.len(), median(last));
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::ms;
@@ -22,30 +23,8 @@ use super::trip::Trip;
 
 /// Values up to this size are taken out of memory without an allocation.
 const SMALL: usize = 256;
-/// Room for a value taken out of memory. Deserialising it runs the host's code, which no lock may wait for.
-struct Taken {
-    small: [u8; SMALL],
-    large: Vec<u8>,
-    /// None when nothing was taken.
-    len: Option<usize>,
-}
-
-impl Taken {
-    #[inline]
-    fn take(&mut self, value: &[u8]) {
-        self.len = Some(value.len());
-        match self.small.get_mut(..value.len()) {
-            Some(room) => room.copy_from_slice(value),
-            None => self.large = value.to_vec(),
-        }
-    }
-
-    #[inline]
-    fn get(&self) -> Option<&[u8]> {
-        let len = self.len?;
-        Some(self.small.get(..len).unwrap_or(&self.large))
-    }
-}
+/// A value taken out of memory. Deserialising it runs the host's code, which no lock may wait for.
+type Taken = SmallVec<[u8; SMALL]>;
 
 /// What memory says.
 pub(super) enum Seen<V> {
@@ -162,18 +141,19 @@ impl<S: Source> Inner<S> {
     ) -> Option<(Age, Option<Option<S::Value>>)> {
         let (age, is_negative, found) = match &self.l1 {
             Memory::Bytes(l1) => {
-                let mut taken = Taken { small: [0; SMALL], large: Vec::new(), len: None };
+                let (mut taken, mut is_taken) = (Taken::new(), false);
                 let look = |held: &Held<'_>| {
                     let looked = self.stands((key, hash), (&held.meta, held.tags()), (is_read, &wanted));
                     if looked.is_wanted {
-                        taken.take(held.value);
+                        is_taken = true;
+                        taken.extend_from_slice(held.value);
                     }
                     looked
                 };
                 let (age, is_negative) = l1.read(hash, key.as_bytes(), look)?;
                 // Bytes that are no such value are as good as none.
-                let decoded = || taken.get().and_then(|bytes| self.codec.decode(bytes));
-                (age, is_negative && taken.len.is_some(), if is_negative { None } else { decoded() })
+                let is_value = is_taken && !is_negative;
+                (age, is_taken && is_negative, if is_value { self.codec.decode(&taken) } else { None })
             }
             Memory::Values(values) => {
                 let look = |meta: &Meta, tags: &[u32]| {

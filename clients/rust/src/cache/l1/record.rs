@@ -6,8 +6,8 @@ const HEAD: usize = 13;
 pub(super) const UNIT: usize = 4;
 const MARKS_AT: usize = 8;
 
-/// Times it was read lately, up to 7.
-const READS: u8 = 0b111;
+/// Times it was read lately, up to 3.
+const READS: u8 = 0b11;
 /// Replaced, removed or moved.
 const DEAD: u8 = 1 << 7;
 /// There is no value at the source.
@@ -206,7 +206,7 @@ mod tests {
                 .prop_flat_map(|len| prop::collection::vec(any::<u8>(), len..=len)),
             tags in prop::collection::vec(any::<u32>(), 0..5),
             (born, stamp, cost, negative, ttl) in any::<(u32, u32, u8, bool, Option<u32>)>(),
-            reads in 0..8u8,
+            reads in 0..=READS,
         ) {
             let new = New { key: &key, value: &value, tags: &tags, meta: Meta { born, stamp, cost, negative, ttl } };
             let mut data = Vec::new();

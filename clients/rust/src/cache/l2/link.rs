@@ -17,9 +17,9 @@ use crate::cache::frame::{Parts, hex, tomb};
 /// Calls that may wait to be sent; one more fails.
 const WAITING_MAX: usize = 65_536;
 /// Calls in one pipeline.
-const BATCH_MAX: usize = 512;
+const BATCH_MAX: usize = 128;
 /// Pipelines under way at once.
-const UNDER_WAY_MAX: usize = 2;
+const UNDER_WAY_MAX: usize = 4;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
