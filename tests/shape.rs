@@ -43,7 +43,15 @@ const WALLS: &[(&str, &[&str])] = &[
     ("utoipa", &["alerting/explain.rs", "alerting/quiet.rs", "gateway", "model"]),
     (
         "fastbreak_client",
-        &["cli/demo", "ingest/statement.rs", "policy", "query/engine.rs", "query/parts.rs", "redis.rs"],
+        &[
+            "cli/demo",
+            "ingest/statement.rs",
+            "policy",
+            "query/engine.rs",
+            "query/parts.rs",
+            "redis.rs",
+            "telemetry/otlp.rs",
+        ],
     ),
     ("promql_parser", &["query", "gateway/query.rs"]),
 ];

@@ -38,7 +38,7 @@ use crate::query::Engine;
 use crate::redis::SharedCaches;
 use crate::rollup::{Streams, run_flusher};
 use crate::storage::{self, Storage};
-use crate::telemetry::{Instruments, Pipeline, Telemetry};
+use crate::telemetry::{self, Instruments, Pipeline, Telemetry};
 use crate::traces::Traces;
 
 /// How long a configured Postgres may take to answer at the start.
@@ -247,7 +247,7 @@ impl App {
     #[must_use]
     pub fn with_own_telemetry(mut self, own: Option<Pipeline>) -> Self {
         if let Some(own) = &own {
-            self.telemetry.register(|registry| own.exports.register(registry));
+            self.telemetry.register(|registry| telemetry::register(own, registry));
         }
         self.own = own;
         self
@@ -330,7 +330,7 @@ impl App {
         drop(private.postgres.take());
         tracing::info!(drained, "stopped");
         if let Some(own) = own {
-            own.end(TELEMETRY_WITHIN).await;
+            own.shutdown(TELEMETRY_WITHIN).await;
         }
         Ok(drained)
     }

@@ -9,7 +9,7 @@ use super::{EXIT_CONFIG, complain, print, start_logs};
 use crate::app::{App, instance_id, open_database};
 use crate::config::Config;
 use crate::gateway::Facts;
-use crate::telemetry::Pipeline;
+use crate::telemetry::own_pipeline;
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -22,7 +22,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     let grace = config.grace_period;
     tokio::pin!(stop);
-    let own = match Pipeline::own(&instance_id()) {
+    let own = match own_pipeline(&instance_id()) {
         Ok(own) => own,
         Err(error) => {
             complain(&format!("fastbreak: the OTEL_ variables have a mistake: {error}"));
@@ -39,7 +39,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Some(Ok(app)) => app.with_own_telemetry(own),
         unbuilt => {
             if let Some(own) = own {
-                own.end(Duration::ZERO).await;
+                own.shutdown(Duration::ZERO).await;
             }
             return unbuilt.map_or(Ok(ExitCode::SUCCESS), |built| built.map(|_app| ExitCode::FAILURE));
         }

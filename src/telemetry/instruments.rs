@@ -29,7 +29,7 @@ impl Instruments {
     /// None yet.
     #[must_use]
     pub fn new(pipeline: &Pipeline, telemetry: Arc<Telemetry>) -> Self {
-        Self { meter: pipeline.meters.meter("fastbreak"), telemetry, known: HashSet::new() }
+        Self { meter: pipeline.meters().meter("fastbreak"), telemetry, known: HashSet::new() }
     }
 
     /// Makes instruments of families as they come, until cancelled.

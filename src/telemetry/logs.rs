@@ -43,7 +43,7 @@ pub fn init(style: LogStyle, filter: &str, own: Option<&Pipeline>) -> bool {
     let ours = Targets::new().with_target("fastbreak", LevelFilter::INFO);
     let spans = own.map(|own| {
         tracing_opentelemetry::layer()
-            .with_tracer(own.tracers.tracer("fastbreak"))
+            .with_tracer(own.tracers().tracer("fastbreak"))
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 pub use host::{HostSample, HostSampler, SampleKind, is_alive};
 pub use instruments::Instruments;
 pub use logs::{LogStyle, check_filter, init};
-pub use otlp::{Exports, Origin, Pipeline, Signals};
+pub use otlp::{Origin, Pipeline, Signals, own_pipeline, pipeline, register};
 
 /// Makes the members of a family whose labels are known before anything is counted: nothing is told as zero, and a rate
 /// misses no first event.

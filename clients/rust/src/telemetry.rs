@@ -159,7 +159,6 @@ impl Telemetry {
     /// # Errors
     /// When an endpoint is not understood.
     pub fn start(origin: &Origin) -> Result<Self, ExporterBuildError> {
-        let exports = Arc::new(Exports::default());
         let attributes = origin.attributes.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
         let resource = Resource::builder()
             .with_attributes(attributes)
@@ -167,37 +166,66 @@ impl Telemetry {
             .with_attribute(KeyValue::new("service.instance.id", origin.instance.clone()))
             .build();
         let variable = |name: &str| std::env::var(name).ok();
-        let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
         let wanted = Wanted::of("TRACES", variable);
-        if wanted.is_on {
+        let spans = || {
             let builder =
                 SpanExporter::builder().with_tonic().with_timeout(EXPORT_MAX).with_metadata(origin.metadata());
-            let builder = if wanted.has_endpoint { builder } else { builder.with_endpoint(&origin.endpoint) };
-            tracers =
-                tracers.with_batch_exporter(Counted { exporter: builder.build()?, exports: Arc::clone(&exports) });
-        }
-        let mut meters = SdkMeterProvider::builder().with_resource(resource);
+            if wanted.has_endpoint { builder } else { builder.with_endpoint(&origin.endpoint) }.build()
+        };
+        let spans = wanted.is_on.then(spans).transpose()?;
         let wanted = Wanted::of("METRICS", variable);
-        if wanted.is_on {
+        let metrics = || {
             let builder =
                 MetricExporter::builder().with_tonic().with_timeout(EXPORT_MAX).with_metadata(origin.metadata());
-            let builder = if wanted.has_endpoint { builder } else { builder.with_endpoint(&origin.endpoint) };
-            let reader = PeriodicReader::builder(Counted { exporter: builder.build()?, exports: Arc::clone(&exports) });
-            let has_period = variable("OTEL_METRIC_EXPORT_INTERVAL").is_some();
-            meters = meters.with_reader(
-                if has_period { reader } else { reader.with_interval(origin.period.unwrap_or(PERIOD)) }.build(),
-            );
-        }
-        let telemetry = Self { tracers: tracers.build(), meters: meters.build(), exports };
+            if wanted.has_endpoint { builder } else { builder.with_endpoint(&origin.endpoint) }.build()
+        };
+        let metrics = wanted.is_on.then(metrics).transpose()?;
+        let has_period = variable("OTEL_METRIC_EXPORT_INTERVAL").is_some();
+        let period = (!has_period).then(|| origin.period.unwrap_or(PERIOD));
+        let telemetry = Self::of(resource, spans, (metrics, period));
         global::set_tracer_provider(telemetry.tracers.clone());
         global::set_meter_provider(telemetry.meters.clone());
         global::set_text_map_propagator(TraceContextPropagator::new());
         Ok(telemetry)
     }
 
+    /// Exports in the background through exporters of your own, and is nothing global. Without a period metrics go as often as
+    /// `OTEL_METRIC_EXPORT_INTERVAL` says. To be called within the runtime.
+    #[must_use]
+    pub fn of(
+        resource: Resource,
+        spans: Option<SpanExporter>,
+        (metrics, period): (Option<MetricExporter>, Option<Duration>),
+    ) -> Self {
+        let exports = Arc::new(Exports::default());
+        let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
+        if let Some(exporter) = spans {
+            tracers = tracers.with_batch_exporter(Counted { exporter, exports: Arc::clone(&exports) });
+        }
+        let mut meters = SdkMeterProvider::builder().with_resource(resource);
+        if let Some(exporter) = metrics {
+            let reader = PeriodicReader::builder(Counted { exporter, exports: Arc::clone(&exports) });
+            let reader = period.into_iter().fold(reader, |reader, period| reader.with_interval(period));
+            meters = meters.with_reader(reader.build());
+        }
+        Self { tracers: tracers.build(), meters: meters.build(), exports }
+    }
+
+    /// Makes tracers.
+    #[must_use]
+    pub const fn tracers(&self) -> &SdkTracerProvider {
+        &self.tracers
+    }
+
+    /// Makes meters.
+    #[must_use]
+    pub const fn meters(&self) -> &SdkMeterProvider {
+        &self.meters
+    }
+
     /// How exports went.
     #[must_use]
-    pub fn exports(&self) -> &Exports {
+    pub const fn exports(&self) -> &Arc<Exports> {
         &self.exports
     }
 

@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::Semaphore;
 
 use super::weather::{Weather, waiting};
-use crate::telemetry::{Origin, Pipeline, Signals};
+use crate::telemetry::{self, Origin, Pipeline, Signals};
 
 /// Connections of a service to its database.
 const POOL: usize = 10;
@@ -43,21 +43,21 @@ impl Service {
             ("service.instance.id", format!("{name}-1")),
             ("deployment.environment.name", "demo".to_owned()),
         ];
-        let pipeline = Pipeline::build(&Origin {
+        let pipeline = telemetry::pipeline(&Origin {
             service: name,
             attributes: &attributes,
             endpoint: Some(endpoint),
             period: Some(period),
             signals: Signals::ALL,
         })?;
-        let meter = pipeline.meters.meter("fastbreak.demo");
+        let meter = pipeline.meters().meter("fastbreak.demo");
         let pool = Arc::new(Semaphore::new(POOL));
         watch_pool(&meter, &pool);
         let seconds = |name: &'static str, unit: &'static str| {
             meter.f64_histogram(name).with_unit(unit).with_boundaries(SECONDS.to_vec()).build()
         };
         Ok(Self {
-            tracer: pipeline.tracers.tracer("fastbreak.demo"),
+            tracer: pipeline.tracers().tracer("fastbreak.demo"),
             weather,
             pool,
             requests: seconds("http.server.request.duration", "s"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use opentelemetry::Context;
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -13,6 +14,8 @@ use super::stock::Stock;
 use super::weather::Weather;
 
 const MS: Duration = Duration::from_millis(1);
+/// How long what waits may take to be sent at the end.
+const LAST_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Shop {
     storefront: Service,
@@ -123,25 +126,22 @@ impl Shop {
     }
 
     /// Sends what waits; how exports went, as [`Shop::exports`] tells it.
-    pub(super) async fn close(self) -> anyhow::Result<(u64, u64, Option<String>)> {
+    pub(super) async fn close(self) -> (u64, u64, Option<String>) {
         let Self { storefront, catalog, checkout, recommender, stock, .. } = self;
         stock.close().await;
         let services = [storefront, catalog, checkout, recommender];
-        let sent = tokio::task::spawn_blocking(move || {
-            services.iter().for_each(|service| service.pipeline.shutdown());
-            exports_of(services.iter())
-        });
-        Ok(sent.await?)
+        join_all(services.iter().map(|service| service.pipeline.shutdown(LAST_WITHIN))).await;
+        exports_of(services.iter())
     }
 }
 
 fn exports_of<'a>(services: impl Iterator<Item = &'a Service>) -> (u64, u64, Option<String>) {
     let (mut done, mut failed, mut error) = (0, 0, None);
     for service in services {
-        let exports = &service.pipeline.exports;
+        let exports = service.pipeline.exports();
         done += exports.done.get();
         failed += exports.failed.get();
-        error = exports.last_error.lock().clone().or(error);
+        error = exports.error().or(error);
     }
     (done, failed, error)
 }
