@@ -36,7 +36,8 @@ pub use period::Period;
 pub use policy::{
     Adjustment, BatchPolicy, CachePolicy, CacheStrategy, Compression, GuardAction, GuardReading, InvalidationTargets,
     LABELS_MAX, OverrideBounds, Policy, PolicyChange, PolicySelector, RatePolicy, RetryPolicy, RolloutGuard,
-    RolloutStage, RolloutState, RolloutStep, StoredPolicy, changes, check_lease, check_warming, glob, share,
+    RolloutStage, RolloutState, RolloutStep, StoredPolicy, changes, check_lease, check_warming, glob, longest_lease,
+    share,
 };
 pub use routing::{GroupPolicy, Inhibition, Route};
 pub use rule::{

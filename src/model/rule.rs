@@ -133,7 +133,8 @@ pub struct HeldOverride {
     pub policy_id: String,
     /// How it is changed, within its bounds.
     pub adjustment: Adjustment,
-    /// How long it lasts when nobody renews it: no server is there, or the rule is no more. 1 min by default.
+    /// How long it lasts when nobody renews it: no server is there, or the rule is no more. 1 min by default, and no longer
+    /// than the policy allows.
     #[serde(default = "a_minute")]
     pub lease: Period,
 }

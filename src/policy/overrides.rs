@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::house::own;
 use super::{Policies, PolicyError, named};
-use crate::model::{Adjustment, Mistakes, Period, Policy, check_lease};
+use crate::model::{Adjustment, Mistakes, Period, Policy, check_lease, longest_lease};
 use crate::storage::{Change, NewOverride, OverrideEndRow, OverrideRow};
 
 /// A temporary change as somebody wants it.
@@ -66,7 +66,11 @@ impl Policies {
     ///
     /// # Errors
     /// When it is not sound, there is no such policy, or the id names an override of another.
-    pub async fn put_override(&self, wanted: WantedOverride) -> Result<Override, PolicyError> {
+    pub async fn put_override(&self, mut wanted: WantedOverride) -> Result<Override, PolicyError> {
+        if wanted.rule_id.is_some() {
+            // The rule renews it; a shorter one does as well.
+            wanted.lease = wanted.lease.min(longest_lease(&self.one(&wanted.policy_id).await?.policy));
+        }
         let effective = self.try_override(&wanted).await?;
         let WantedOverride { mut id, policy_id, adjustment, lease, rule_id, change } = wanted;
         if id.is_empty() {

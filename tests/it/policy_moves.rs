@@ -90,11 +90,11 @@ async fn shop(server: &Server, cache: &Cache<Table>, table: &Table) -> Vec<tokio
 async fn a_slow_database_widens_ttls_until_it_is_well_and_a_lease_ends_without_us() {
     let database = Database::create().await;
     let server = options(&database).start();
-    let policy =
-        json!({ "id": "products", "name": "Products", "selector": { "service": "shop" }, "cache": { "l1Ttl": "1s" } });
+    let policy = json!({ "id": "products", "name": "Products", "selector": { "service": "shop" }, "cache": { "l1Ttl": "1s" },
+        "bounds": { "maxLease": "6s" } });
     assert_eq!(call(&server, "POST", "/api/policies", &policy).await.0, 201);
     let slow = "1000 * sum(increase(shop_load_seconds_total[2s])) / clamp_min(sum(increase(shop_loads_total[2s])), 1) > threshold";
-    let held = json!({ "policyId": "products", "adjustment": { "ttlFactor": 60 }, "lease": "6s" });
+    let held = json!({ "policyId": "products", "adjustment": { "ttlFactor": 60 }, "lease": "10m" });
     let wrong = json!({ "policyId": "products", "adjustment": {}, "lease": "1s" });
     let rule = |over: &serde_json::Value| json!({ "name": "Loads are slow", "condition": slow, "threshold": 60, "notificationChannels": [], "overrides": [over] });
     let mut refused = rule(&wrong);

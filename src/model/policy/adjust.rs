@@ -103,13 +103,19 @@ impl Adjustment {
     }
 }
 
+/// The longest lease of an override of `policy`.
+#[must_use]
+pub fn longest_lease(policy: &Policy) -> Period {
+    policy.bounds.max_lease.unwrap_or(LEASE_BOUND)
+}
+
 /// Checks the lease of an override of `policy`.
 ///
 /// # Errors
 /// When it is shorter than is any use, or longer than the policy allows.
 pub fn check_lease(policy: &Policy, lease: Period) -> Result<(), Vec<Violation>> {
     let mut mistakes = Mistakes::default();
-    mistakes.within("lease", Some(lease), (LEASE_MIN, policy.bounds.max_lease.unwrap_or(LEASE_BOUND)));
+    mistakes.within("lease", Some(lease), (LEASE_MIN, longest_lease(policy)));
     mistakes.done()
 }
 

@@ -117,7 +117,7 @@ pub struct CachePolicy {
     /// Keys that are kept warm: the most asked for, weighed by what they cost to load; 0 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_keys: Option<u32>,
-    /// Keys watched for the miss-ratio curve, of all by hash; 0.001 by default.
+    /// Keys watched for the miss-ratio curve, of all by hash; 0.01 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_ratio: Option<f64>,
     /// Straight to the source, as if there were no cache.

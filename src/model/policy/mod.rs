@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use adjust::{Adjustment, check_lease};
+pub use adjust::{Adjustment, check_lease, longest_lease};
 pub use batch::{BatchPolicy, RatePolicy};
 pub use cache::{CachePolicy, CacheStrategy, Compression, RetryPolicy};
 pub use diff::{PolicyChange, changes};

@@ -76,7 +76,7 @@ const CACHE: FieldGroup[] = [
       field('cache.l2Timeout', 'period', 'Redis may take', '100ms', 'Redis may take {}; then the call goes on without it.'),
       field('cache.lease', 'period', 'One instance loads, for at most', '0s', 'Of all instances one loads a missing key, for at most {}.', { none: 'Each instance loads a missing key for itself.' }),
       field('cache.warmKeys', 'count', 'Keys kept warm', 0, 'The {} keys most asked for are kept warm.', { none: 'No keys are kept warm.' }),
-      field('cache.sampleRatio', 'share', 'Keys watched for the curve', 0.001, '{} of the keys are watched for the miss-ratio curve.', { none: 'No keys are watched: there is no miss-ratio curve.' }),
+      field('cache.sampleRatio', 'share', 'Keys watched for the curve', 0.01, '{} of the keys are watched for the miss-ratio curve.', { none: 'No keys are watched: there is no miss-ratio curve.' }),
     ],
   },
   {

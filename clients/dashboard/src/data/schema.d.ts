@@ -1271,7 +1271,7 @@ export interface components {
             retry?: components["schemas"]["RetryPolicy"] | null;
             /**
              * Format: double
-             * @description Keys watched for the miss-ratio curve, of all by hash; 0.001 by default.
+             * @description Keys watched for the miss-ratio curve, of all by hash; 0.01 by default.
              */
             sampleRatio?: number | null;
             staleWhileRevalidate?: components["schemas"]["Period"] | null;
@@ -1582,7 +1582,10 @@ export interface components {
         HeldOverride: {
             /** @description How it is changed, within its bounds. */
             adjustment: components["schemas"]["Adjustment"];
-            /** @description How long it lasts when nobody renews it: no server is there, or the rule is no more. 1 min by default. */
+            /**
+             * @description How long it lasts when nobody renews it: no server is there, or the rule is no more. 1 min by default, and no longer
+             *     than the policy allows.
+             */
             lease?: components["schemas"]["Period"];
             /** @description Which policy. */
             policyId: string;

@@ -105,7 +105,7 @@ impl Default for CachePolicy {
             write_wait: Duration::from_millis(100),
             coherence_lease: Duration::from_secs(10),
             warm_keys: 0,
-            sample_ratio: 0.001,
+            sample_ratio: 0.01,
             bypass: false,
         }
     }
