@@ -31,7 +31,7 @@
 //! 6. The compactor merges the parts of a past hour and makes the minute and hour tiers. Retention drops partitions.
 //! 7. [`query::Engine`] chooses series by an index of their labels, reads blocks and cursors in one snapshot, brings the
 //!    heads up to it, merges the partials, and evaluates. Parts of range answers are remembered for as long as the blocks
-//!    that they were made of are the same.
+//!    that they were made of are the same: in memory and in Redis, by the cache of our own SDK.
 //!
 //! ## A span, from the wire to a kept trace
 //!
@@ -76,7 +76,7 @@
 //! 3. A stream remembers what it sent ([`policy::Told`]), and once the last message is answered tells the difference to the
 //!    newest state: nothing queues for a slow instance. Invalidations alone go one by one.
 //! 4. The SDK (`clients/rust`) checks, applies, answers with ACK or NACK, and keeps the last good policies on disk. What it
-//!    answers is the fleet: `policy_instances`.
+//!    answers is the fleet: `policy_instances`, written many rows at a time by the SDK's batcher.
 //!
 //! A rollout leaves the policy as it stands and gives a later revision to those whose hash is within its stage; one replica at
 //! a time measures its guards and moves it. A rule that fires renews an override; both ends count its lease by themselves.

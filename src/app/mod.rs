@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use opentelemetry::metrics::MeterProvider;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -248,6 +249,9 @@ impl App {
     pub fn with_own_telemetry(mut self, own: Option<Pipeline>) -> Self {
         if let Some(own) = &own {
             self.telemetry.register(|registry| telemetry::register(own, registry));
+            let meter = own.meters().meter("fastbreak");
+            self.gateway.engine().measure(&meter);
+            self.gateway.policies().measure(&meter);
         }
         self.own = own;
         self

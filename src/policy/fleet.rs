@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastbreak_client::batcher::{BatchPolicy, Batcher, Failure, Outcome, Process, Retry, SubmitError};
+use fastbreak_client::measure;
 use futures::future::join_all;
+use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -215,6 +217,11 @@ impl Policies {
     /// What a stream says of its instance; ready when it is in the database, or this server goes.
     pub async fn instance_is(&self, row: InstanceWrite) {
         self.desk.put(row, None).await;
+    }
+
+    /// Makes what the batcher of the fleet's rows counts instruments.
+    pub fn measure(&self, meter: &Meter) {
+        measure::batcher(meter, None, "fleet-rows", &self.desk.writes);
     }
 
     /// Waits for streams to say that they are gone, and writes that down.

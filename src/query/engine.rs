@@ -10,6 +10,7 @@ use std::time::Instant;
 use chrono::{TimeDelta, Utc};
 use futures::future::{BoxFuture, join_all};
 use hashbrown::HashSet;
+use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 
 use super::QueryError;
@@ -202,6 +203,11 @@ impl Engine {
     pub(super) fn count<T>(&self, result: Result<T, QueryError>, began: Instant) -> Result<T, QueryError> {
         self.metrics.answered(&result, began.elapsed());
         result
+    }
+
+    /// Makes what the cache of parts counts instruments.
+    pub fn measure(&self, meter: &Meter) {
+        self.parts.measure(meter);
     }
 
     /// Takes the measure of what runs and waits, for whoever reads the metrics now.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastbreak_client::cache::{BuildError, Cache, CacheKey, CachePolicy, Compression, Filled};
+use fastbreak_client::measure;
 use futures::future::join_all;
+use opentelemetry::metrics::Meter;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::Semaphore;
 
@@ -135,6 +137,11 @@ impl Parts {
         };
         let cache = builder.policy(policy).values_in_memory(bytes).build().await?;
         Ok(Self { cache, under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)) })
+    }
+
+    /// Makes what is counted instruments.
+    pub(super) fn measure(&self, meter: &Meter) {
+        measure::cache(meter, None, SPACE, &self.cache);
     }
 
     /// Bytes kept in memory.

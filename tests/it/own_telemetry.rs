@@ -41,6 +41,8 @@ async fn spans_and_metrics_arrive_by_every_protocol() {
             "fastbreak.rollup.series",
             "fastbreak.ingest.commit.duration.sum",
             "fastbreak.telemetry.exports",
+            "fastbreak.cache.requests",
+            "fastbreak.batch.items",
         ] {
             let query = format!("count({{__name__=\"{metric}\", service_name=\"{service}\"}})");
             eventually(&query, async || collector.number(&query).await.is_some_and(|n| n >= 1.0)).await;

@@ -10,6 +10,7 @@
 //! | [`policy`] | policies, watched while the service runs, and given to what obeys them |
 //! | [`cache`] | keeps what was loaded, in memory and in Redis, as a policy says |
 //! | [`batcher`] | gathers calls to an external API into batches, as a policy says |
+//! | [`measure`] | caches and batchers as instruments, for a meter of your own; what is given to [`FastBreak`] is measured already |
 //! | [`telemetry`] | metrics and traces over OTLP/gRPC |
 //! | [`proto`] | the messages of the contract, generated |
 //!
@@ -22,7 +23,7 @@ pub mod database;
 #[cfg(feature = "tower")]
 pub mod http;
 #[cfg(feature = "policies")]
-mod measure;
+pub mod measure;
 #[cfg(feature = "policies")]
 pub mod policy;
 #[cfg(feature = "policies")]

@@ -211,13 +211,13 @@ impl FastBreak {
     /// Gives `batcher` the policies for that name, and sends what it counts.
     pub fn batcher<P: Process>(&self, name: &str, batcher: &Batcher<P>) {
         self.policies.batcher(name, batcher);
-        measure::batcher(&global::meter("fastbreak.batch"), &self.policies, name, batcher);
+        measure::batcher(&global::meter("fastbreak.batch"), Some(&self.policies), name, batcher);
     }
 
     /// Gives `cache` the policies for that key space, and sends what it counts.
     pub fn cache<S: Source>(&self, name: &str, cache: &Cache<S>) {
         self.policies.cache(name, cache);
-        measure::cache(&global::meter("fastbreak.cache"), &self.policies, name, cache);
+        measure::cache(&global::meter("fastbreak.cache"), Some(&self.policies), name, cache);
     }
 
     /// A layer that measures an HTTP server.

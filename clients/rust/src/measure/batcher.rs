@@ -77,8 +77,8 @@ static GAUGES: [Metric<Load>; 2] = [
     },
 ];
 
-/// Makes a batcher's counts instruments, for as long as it is there.
-pub(crate) fn batcher<P: Process>(meter: &Meter, policies: &Policies, name: &str, batcher: &Batcher<P>) {
+/// Makes a batcher's counts instruments, for as long as it is there; with `policies` they tell which revision it runs.
+pub fn batcher<P: Process>(meter: &Meter, policies: Option<&Policies>, name: &str, batcher: &Batcher<P>) {
     let named = Named::new("fastbreak.batch.name", Kind::Batch, name, policies);
     for metric in &COUNTERS {
         let batcher = batcher.downgrade();

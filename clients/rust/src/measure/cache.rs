@@ -266,8 +266,8 @@ fn points(curve: &Curve, policy: &CachePolicy, stats: &Stats) -> (Vec<Point>, f6
     (all, each)
 }
 
-/// Makes a cache's counts instruments, for as long as it is there.
-pub(crate) fn cache<S: Source>(meter: &Meter, policies: &Policies, name: &str, cache: &Cache<S>) {
+/// Makes a cache's counts instruments, for as long as it is there; with `policies` they tell which revision it runs.
+pub fn cache<S: Source>(meter: &Meter, policies: Option<&Policies>, name: &str, cache: &Cache<S>) {
     let named = Named::new("fastbreak.cache.name", Kind::Cache, name, policies);
     let (shared, behind) = (cache.has_redis(), cache.has_journal());
     let counters = [Some(&COUNTERS[..]), shared.then_some(&SHARED[..]), behind.then_some(&BEHIND[..])];

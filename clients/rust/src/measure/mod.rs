@@ -7,8 +7,8 @@
 mod batcher;
 mod cache;
 
-pub(crate) use batcher::batcher;
-pub(crate) use cache::cache;
+pub use batcher::batcher;
+pub use cache::cache;
 
 use std::sync::Arc;
 
@@ -69,17 +69,17 @@ struct Named {
     name: KeyValue,
     kind: Kind,
     target: String,
-    policies: WeakPolicies,
+    policies: Option<WeakPolicies>,
 }
 
 impl Named {
-    fn new(label: &'static str, kind: Kind, target: &str, policies: &Policies) -> Arc<Self> {
+    fn new(label: &'static str, kind: Kind, target: &str, policies: Option<&Policies>) -> Arc<Self> {
         let name = KeyValue::new(label, target.to_owned());
-        Arc::new(Self { name, kind, target: target.to_owned(), policies: policies.downgrade() })
+        Arc::new(Self { name, kind, target: target.to_owned(), policies: policies.map(Policies::downgrade) })
     }
 
     fn in_force(&self) -> InForce {
-        self.policies.upgrade()?.in_force(self.kind, &self.target)
+        self.policies.as_ref()?.upgrade()?.in_force(self.kind, &self.target)
     }
 
     fn attributes(&self, in_force: &InForce, labels: Labels) -> Vec<KeyValue> {
