@@ -169,16 +169,19 @@ impl Parts {
         (found, own)
     }
 
-    /// Keeps parts, for this replica and the others. Waits for it only when many are at it.
+    /// Keeps parts: in memory at once, and for the other replicas. Waits for that only when many are at it.
     pub(super) async fn keep(&self, parts: Vec<(PartId, Arc<Answer>)>) {
         let cache = self.cache.clone();
-        let keep = async move {
+        let mut keep = Box::pin(async move {
             let worth_it = parts.into_iter().map(|(id, answer)| (id, Part(answer)));
             let worth_it = worth_it.filter(|(_, part)| is_worth_it(&part.0) && bytes(part) <= PART_BYTES_MAX);
             let offers: Vec<_> = worth_it.collect();
             // What is not kept is made anew.
             join_all(offers.iter().map(|(id, part)| cache.offer(id, part.clone()))).await;
-        };
+        });
+        if futures::poll!(keep.as_mut()).is_ready() {
+            return;
+        }
         match Arc::clone(&self.under_way).try_acquire_owned() {
             Ok(permit) => {
                 tokio::spawn(async move {

@@ -9,6 +9,7 @@ use super::clock::{ms, ticks};
 use super::frame::{self, Stored};
 use super::inner::Inner;
 use super::l2::{LinkError, Targets};
+use super::memory::Memory;
 use super::policy::{CachePolicy, Strategy};
 use super::source::{CacheError, Source, Write};
 
@@ -95,7 +96,7 @@ impl<S: Source> Inner<S> {
         policy: &CachePolicy,
     ) -> Result<(), CacheError> {
         let Some(value) = &change.value else { return self.invalidate_key(&change.text).await };
-        let stored = self.stored(change, value, policy)?;
+        let stored = self.stored(change, (value, self.encode(value)?), policy);
         let (hash, generation) = (self.l1.hash(change.text.as_bytes()), self.stamps.generation());
         let flight = self.flights.alone(hash, &change.text);
         let put = match self.l2_for(policy) {
@@ -134,10 +135,16 @@ impl<S: Source> Inner<S> {
     pub(super) async fn offer(&self, change: &Change<S>) -> Result<(), CacheError> {
         let Some(value) = &change.value else { return Ok(()) };
         let (policy, hash) = (self.policy(), self.l1.hash(change.text.as_bytes()));
-        let stored = self.stored(change, value, &policy)?;
+        let in_memory = if matches!(self.l1, Memory::Values(_)) { Vec::new() } else { self.encode(value)? };
+        let mut stored = self.stored(change, (value, in_memory), &policy);
         self.counters.writes.add(1);
         self.keep((&change.text, hash), (self.stamps.generation(), &stored, Some(value)), None);
         let Some(l2) = self.l2_for(&policy) else { return Ok(()) };
+        // It can be read from here on; to make it small may take a while.
+        tokio::task::yield_now().await;
+        if matches!(self.l1, Memory::Values(_)) {
+            stored.bytes = Some(self.encode(value)?);
+        }
         let parts = stored.parts((l2.seal, &change.text), policy.compression, policy.compression_threshold_bytes);
         let times = (Duration::from_millis(stored.life_ms), policy.l2_timeout);
         if let Err(error) = l2.store(&change.text, (&parts, 0), times, true).await {
@@ -146,18 +153,18 @@ impl<S: Source> Inner<S> {
         Ok(())
     }
 
-    fn stored(&self, change: &Change<S>, value: &S::Value, policy: &CachePolicy) -> Result<Stored, CacheError> {
+    fn stored(&self, change: &Change<S>, (value, bytes): (&S::Value, Vec<u8>), policy: &CachePolicy) -> Stored {
         let mut tags = self.source.tags(&change.key, value);
         tags.extend(change.entry.tags.iter().cloned());
         let jittered = policy.l2_ttl.mul_f64(1.0 - policy.ttl_jitter * fastrand::f64());
-        Ok(Stored {
-            bytes: Some(self.encode(value)?),
+        Stored {
+            bytes: Some(bytes),
             codec: self.codec,
             cost: 0,
             born_ms: self.clock.wall_ms(),
             life_ms: ms(change.entry.ttl.unwrap_or(jittered)),
             tags: frame::kept_tags(tags),
-        })
+        }
     }
 
     /// To the source, and again as the policy says.
