@@ -50,6 +50,7 @@ const WALLS: &[(&str, &[&str])] = &[
             "query/engine.rs",
             "query/parts.rs",
             "redis.rs",
+            "rollup/cache.rs",
             "telemetry/otlp.rs",
         ],
     ),

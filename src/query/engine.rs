@@ -59,7 +59,7 @@ impl Engine {
     /// Over `streams`, with what `retention` leaves; parts of answers are shared through `shared`.
     ///
     /// # Errors
-    /// When the cache of parts cannot be made.
+    /// When a cache cannot be made.
     pub async fn open(
         streams: Arc<Streams>,
         retention: Retention,
@@ -68,7 +68,7 @@ impl Engine {
         let engine = Self {
             streams,
             retention,
-            blocks: Arc::default(),
+            blocks: Arc::new(BlockCache::open().await?),
             gate: Gate::new(Limits::default()),
             metrics: QueryMetrics::default(),
             catalogued: Mutex::default(),
@@ -205,8 +205,9 @@ impl Engine {
         result
     }
 
-    /// Makes what the cache of parts counts instruments.
+    /// Makes what the caches of blocks and of parts count instruments.
     pub fn measure(&self, meter: &Meter) {
+        self.blocks.measure(meter);
         self.parts.measure(meter);
     }
 

@@ -151,18 +151,26 @@ impl Parts {
 
     /// The parts of `ids`, and how many of them came from memory.
     pub(super) async fn find(&self, ids: &[Option<PartId>]) -> (Vec<Option<Arc<Answer>>>, usize) {
-        let known = |id: &Option<PartId>| Some(self.cache.peek(&(*id)?)?.0);
-        let mut found: Vec<Option<Arc<Answer>>> = ids.iter().map(known).collect();
+        let shared = self.cache.has_redis();
+        let mut found: Vec<Option<Arc<Answer>>> = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.push(match id {
+                // What is missing is counted once, where it is looked for last.
+                Some(id) if shared => self.cache.peek(id).map(|part| part.0),
+                Some(id) => self.cache.get(id).await.map(|part| part.0),
+                None => None,
+            });
+        }
         let own = found.iter().flatten().count();
         let missing = || ids.iter().enumerate().filter_map(|(at, id)| Some((at, (*id)?)));
         let missing: Vec<(usize, PartId)> =
             missing().filter(|(at, _)| found.get(*at).is_some_and(Option::is_none)).collect();
-        if missing.is_empty() || !self.cache.has_redis() {
+        if missing.is_empty() || !shared {
             return (found, own);
         }
         let names: Vec<PartId> = missing.iter().map(|(_, id)| *id).collect();
-        for ((at, _), shared) in missing.into_iter().zip(self.cache.get_many(&names).await) {
-            if let (Ok(Some(Part(answer))), Some(place)) = (shared, found.get_mut(at)) {
+        for ((at, _), part) in missing.into_iter().zip(self.cache.get_many(&names).await) {
+            if let (Ok(Some(Part(answer))), Some(place)) = (part, found.get_mut(at)) {
                 *place = Some(answer);
             }
         }

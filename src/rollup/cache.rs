@@ -1,8 +1,15 @@
-//! Blocks that were read lately: they never change under their id, so they can be kept until room is needed.
+//! Blocks that were read lately: they never change under their id, so they can be kept until room is needed. The cache is
+//! that of our own SDK.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use fastbreak_client::cache::{BuildError, Cache, CachePolicy, Filled};
+use fastbreak_client::measure;
+use futures::future::join_all;
 use hashbrown::HashMap;
+use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -12,6 +19,8 @@ use super::registry::Registry;
 use crate::model::SeriesId;
 use crate::storage::{BlockKey, Storage, StorageError, Tier};
 
+/// Name of the cache.
+const SPACE: &str = "blocks";
 /// Bytes of blocks kept.
 const BYTES_KEPT: usize = 256 << 20;
 /// Blocks read in one statement and decoded at once: some 5 MiB when they are compacted, and 125 MiB decoded.
@@ -23,9 +32,8 @@ const NOTED_BYTES: usize = 32 << 20;
 const BEGINNINGS_PER_READ: usize = 500;
 
 /// Blocks read lately, as they are stored: decoding the series that a query wants costs less than room for all would.
-#[derive(Default)]
 pub struct BlockCache {
-    inner: Mutex<Inner>,
+    payloads: Cache<Filled<i64, Bytes>>,
     noted: Mutex<Noted>,
 }
 
@@ -34,32 +42,6 @@ pub struct BlockCache {
 struct Noted {
     by_id: HashMap<i64, Arc<RoaringBitmap>>,
     bytes: usize,
-}
-
-#[derive(Default)]
-struct Inner {
-    by_id: HashMap<i64, Cached>,
-    bytes: usize,
-    clock: u64,
-}
-
-impl Inner {
-    /// Lets go of a quarter, those that were not used for the longest time.
-    fn make_room(&mut self) {
-        let mut by_use: Vec<(u64, i64)> = self.by_id.iter().map(|(id, cached)| (cached.used, *id)).collect();
-        by_use.sort_unstable();
-        for (_, id) in by_use {
-            if self.bytes <= BYTES_KEPT / 4 * 3 {
-                return;
-            }
-            self.bytes -= self.by_id.remove(&id).map_or(0, |gone| gone.payload.len());
-        }
-    }
-}
-
-struct Cached {
-    payload: Arc<Vec<u8>>,
-    used: u64,
 }
 
 /// What is read of a block.
@@ -85,9 +67,30 @@ pub enum BlockReadError {
 }
 
 /// Blocks with their keys, as they are stored; none when one of them was replaced.
-type Payloads = Option<Vec<(BlockKey, Arc<Vec<u8>>)>>;
+type Payloads = Option<Vec<(BlockKey, Bytes)>>;
 
 impl BlockCache {
+    /// None yet.
+    ///
+    /// # Errors
+    /// When the policy is unsound; it is not.
+    pub async fn open() -> Result<Self, BuildError> {
+        let policy = CachePolicy {
+            // Until room is needed: a block is the same for ever.
+            l1_ttl: Duration::from_secs(7 * 24 * 3600),
+            l1_max_bytes: BYTES_KEPT,
+            sample_ratio: 0.0,
+            ..CachePolicy::default()
+        };
+        let builder = Cache::builder(SPACE, Filled::default()).policy(policy);
+        Ok(Self { payloads: builder.values_in_memory(Bytes::len).build().await?, noted: Mutex::default() })
+    }
+
+    /// Makes what is counted instruments.
+    pub fn measure(&self, meter: &Meter) {
+        measure::cache(meter, None, SPACE, &self.payloads);
+    }
+
     /// Hands the series that `wants` asks for, of the blocks under `keys`, to `visit`, some blocks at a time. False when one of
     /// them was replaced since the keys were read: what was visited is then worth nothing.
     ///
@@ -132,7 +135,7 @@ impl BlockCache {
         decode: impl Fn(&BlockKey, &[u8]) -> Result<T, BlockError> + Sync,
         mut visit: impl FnMut(Vec<(BlockKey, T)>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let decode = |(key, payload): (BlockKey, Arc<Vec<u8>>)| Ok((key, decode(&key, &payload)?));
+        let decode = |(key, payload): (BlockKey, Bytes)| Ok((key, decode(&key, &payload)?));
         let mut chunks = keys.chunks(BLOCKS_PER_READ).map(<[BlockKey]>::to_vec);
         let mut next = chunks.next().map(|keys| self.ahead(storage, keys));
         while let Some(reading) = next {
@@ -224,36 +227,16 @@ impl BlockCache {
     }
 
     async fn payloads(&self, storage: &Storage, keys: &[BlockKey]) -> Result<Payloads, StorageError> {
-        let mut found: HashMap<i64, Arc<Vec<u8>>> =
-            keys.iter().filter_map(|key| Some((key.id, self.get(key.id)?))).collect();
+        let mut found: HashMap<i64, Bytes> = HashMap::new();
+        for BlockKey { id, .. } in keys {
+            found.extend(self.payloads.get(id).await.map(|payload| (*id, payload)));
+        }
         let missing: Vec<BlockKey> = keys.iter().filter(|key| !found.contains_key(&key.id)).copied().collect();
-        for (id, payload) in storage.block_payloads(&missing).await? {
-            let payload = Arc::new(payload);
-            self.put(id, &payload);
-            found.insert(id, payload);
-        }
+        let read = storage.block_payloads(&missing).await?;
+        let new: Vec<(i64, Bytes)> = read.into_iter().map(|(id, payload)| (id, Bytes::from(payload))).collect();
+        // One that is not kept is read again.
+        join_all(new.iter().map(|(id, payload)| self.payloads.offer(id, payload.clone()))).await;
+        found.extend(new);
         Ok(keys.iter().map(|key| Some((*key, found.remove(&key.id)?))).collect())
-    }
-
-    fn get(&self, id: i64) -> Option<Arc<Vec<u8>>> {
-        let mut inner = self.inner.lock();
-        inner.clock += 1;
-        let clock = inner.clock;
-        let cached = inner.by_id.get_mut(&id)?;
-        cached.used = clock;
-        Some(Arc::clone(&cached.payload))
-    }
-
-    fn put(&self, id: i64, payload: &Arc<Vec<u8>>) {
-        let mut inner = self.inner.lock();
-        inner.clock += 1;
-        let used = inner.clock;
-        inner.bytes += payload.len();
-        if let Some(twin) = inner.by_id.insert(id, Cached { payload: Arc::clone(payload), used }) {
-            inner.bytes -= twin.payload.len();
-        }
-        if inner.bytes > BYTES_KEPT {
-            inner.make_room();
-        }
     }
 }

@@ -13,7 +13,7 @@ use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 use super::l1::{Ghosts, Gone, KeyHash, Looked, Meta, Size, Stored};
 use crate::batcher::Count;
 
-/// Shards have at least so many bytes: a value may take an eighth of one.
+/// Shards have at least so many bytes: a value may take half of one.
 const SHARD_BYTES: usize = 16 << 20;
 const SHARDS_MAX: usize = 64;
 /// What a value is thought to take, for the memory of what is gone; it need not be near.
@@ -198,7 +198,7 @@ impl<V: Clone> Values<V> {
     ) -> Stored {
         let own = size_of::<Kept<V>>() + size_of::<Key>() + text.len() + size_of_val(tags);
         let bytes = (own + value.as_ref().map_or(0, self.weigh)) as u64;
-        if bytes > self.cache.shard_capacity() / 8 {
+        if bytes > self.cache.shard_capacity() / 2 {
             self.remove(KeyHash(hash), text, Gone::Evicted);
             return Stored::TooLarge;
         }

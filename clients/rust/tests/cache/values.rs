@@ -74,7 +74,7 @@ async fn it_holds_no_more_bytes_than_it_may_and_says_what_made_room() {
     let stats = cache.stats();
     assert_eq!(stats.l1_hits, stats.entries);
     assert!(stats.misses_evicted > 0, "{stats:?}");
-    cache.set(&"large".to_owned(), shared(&"x".repeat(1 << 20))).await.unwrap();
+    cache.set(&"large".to_owned(), shared(&"x".repeat(3 << 20))).await.unwrap();
     assert_eq!((cache.stats().too_large, cache.peek(&"large".to_owned()).is_some()), (1, false));
     cache.set_policy(CachePolicy { l1_max_bytes: 1 << 20, ..policy() }).unwrap();
     assert!(cache.stats().bytes <= 1 << 20);
