@@ -1,4 +1,4 @@
-// A labelled line of text that says what is wrong with it.
+// A labelled line of text, or several, that says what is wrong with it.
 import type { JSX } from 'preact';
 
 interface Props {
@@ -9,15 +9,18 @@ interface Props {
   wide?: boolean;
   required?: boolean;
   list?: string;
+  /** Of a text of several lines. */
+  rows?: number;
   onChange: (value: string) => void;
 }
 
-export function TextField({ label, value, placeholder = '', error, wide = false, required = false, list, onChange }: Props): JSX.Element {
+export function TextField({ label, value, placeholder = '', error, wide = false, required = false, list, rows, onChange }: Props): JSX.Element {
+  const all = { value, placeholder, spellcheck: false, required, 'aria-invalid': error !== undefined };
   return (
     <label class={wide ? 'grow' : ''}>
       {label}
-      <input value={value} placeholder={placeholder} spellcheck={false} required={required} aria-invalid={error !== undefined} {...(list ? { type: 'text' as const, list } : {})}
-        onInput={(event) => onChange(event.currentTarget.value)} />
+      {rows ? <textarea {...all} rows={rows} onInput={(event) => onChange(event.currentTarget.value)} />
+        : <input {...all} {...(list ? { type: 'text' as const, list } : {})} onInput={(event) => onChange(event.currentTarget.value)} />}
       {error !== undefined && <small class="error">{error}</small>}
     </label>
   );

@@ -1,13 +1,14 @@
-// Asks for policies, checks an edit before it is saved, writes it, for all or in stages; and makes entries invalid.
-import { type Signal, useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
-import { ApiError, call, words } from './fetch.ts';
+// Asks for policies, checks an edit before it is saved, writes it, for all, in stages or for a while; and makes entries invalid.
+import type { Signal } from '@preact/signals';
+import { type Checked, useChecked } from './check.ts';
+import { call } from './fetch.ts';
 import { type Invalidation, invalidationOf, type Wanted } from './invalidations.ts';
-import { type Change, faultsOf, isSame, type Policy, type StoredPolicy, written } from './policy.ts';
+import { type Override, saysNothing, type WantedOverride } from './overrides.ts';
+import { type Change, isSame, type Policy, type StoredPolicy, written } from './policy.ts';
 import { person } from './prefs.ts';
 import { type Move, type Plan, planned, type Rollout } from './rollouts.ts';
 
-const CHECK_AFTER_MS = 300;
+const OVERRIDES = '/api/overrides';
 
 export const policyPath = (id: string, rest = ''): string => `/api/policies/${encodeURIComponent(id)}${rest}`;
 
@@ -67,54 +68,44 @@ export async function invalidate(wanted: Wanted, reason: string): Promise<Invali
   return (await call<Invalidation>('POST', '/api/invalidations', { body: { ...invalidationOf(wanted), author: author(), reason } })).data;
 }
 
-export interface Checked {
-  /** What is wrong, by field. */
-  faults: Record<string, string>;
-  /** A refusal that names no field. */
-  error: ApiError | null;
-  changes: Change[];
-  /** The server has looked at what is there now. */
-  isDone: boolean;
+export async function putOverride(body: WantedOverride, reason: string): Promise<Override> {
+  return (await call<Override>('POST', OVERRIDES + because(reason), { body })).data;
 }
 
-const CLEAN: Checked = { faults: {}, error: null, changes: [], isDone: true };
+/** As it is, for its lease from now on. */
+export function renewOverride({ id, policyId, adjustment, lease, reason }: Override): Promise<Override> {
+  return putOverride({ id, policyId, adjustment, lease: lease ?? null }, reason);
+}
 
-async function check(policy: Policy, base: StoredPolicy | null, signal: AbortSignal): Promise<Checked> {
+export async function endOverride({ id }: Override): Promise<void> {
+  await call('DELETE', `${OVERRIDES}/${encodeURIComponent(id)}${because('ended by hand')}`);
+}
+
+/** Nothing differs from a policy that is not there yet. */
+async function check(policy: Policy, base: StoredPolicy | null, signal: AbortSignal): Promise<Change[]> {
   const body = policy;
   if (!base) {
     await call('POST', '/api/policies?dryRun=true', { body, signal });
-    return CLEAN;
+    return [];
   }
   await call('PUT', policyPath(policy.id, '?dryRun=true'), { body, signal });
-  return { ...CLEAN, changes: await differences(policy.id, { edit: policy }) };
+  return differences(policy.id, { edit: policy });
 }
 
-/** The server's dry run of an edit, a moment after the last key. */
+/** The server's dry run of an edit. */
 export function useCheck(edited: Signal<Policy>, base: Signal<StoredPolicy | null>): Signal<Checked> {
-  const result = useSignal<Checked>({ ...CLEAN, isDone: false });
-  const text = JSON.stringify([edited.value, base.value?.revision]);
-  useEffect(() => {
-    const [policy, from] = [edited.peek(), base.peek()];
-    if ((from && isSame(policy, written(from))) || !policy.name.trim()) {
-      result.value = CLEAN;
-      return;
-    }
-    result.value = { ...result.peek(), isDone: false };
-    const abort = new AbortController();
-    const timer = setTimeout(() => {
-      check(policy, from, abort.signal)
-        .then((checked) => (result.value = checked))
-        .catch((failure: unknown) => {
-          if (abort.signal.aborted) return;
-          const error = failure instanceof ApiError ? failure : new ApiError(0, words(failure));
-          const faults = faultsOf(error);
-          result.value = { faults, error: Object.keys(faults).length > 0 ? null : error, changes: [], isDone: true };
-        });
-    }, CHECK_AFTER_MS);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [text]);
-  return result;
+  const [policy, from] = [edited.value, base.value];
+  const isNothing = (from && isSame(policy, written(from))) || !policy.name.trim();
+  return useChecked(JSON.stringify([policy, from?.revision]), isNothing ? null : (signal) => check(policy, from, signal));
+}
+
+async function tryOut(body: WantedOverride, signal: AbortSignal): Promise<Change[]> {
+  const { data } = await call<Policy>('POST', `${OVERRIDES}?dryRun=true`, { body, signal });
+  return differences(body.policyId, { edit: data });
+}
+
+/** The server's dry run of an override: what the policy is under it alone. */
+export function useTrial(wanted: Signal<WantedOverride>, { revision }: StoredPolicy): Signal<Checked> {
+  const body = wanted.value;
+  return useChecked(JSON.stringify([body, revision]), saysNothing(body) ? null : (signal) => tryOut(body, signal));
 }

@@ -4,17 +4,21 @@ import { read } from './policy.ts';
 
 export type FieldKind = 'period' | 'bytes' | 'count' | 'number' | 'share' | 'yes' | 'choice';
 
-export interface Field {
+/** What is written in one input. */
+export interface Entry {
   path: string;
   title: string;
   kind: FieldKind;
   /** As it is when left out; null is without. */
   usual: string | number | boolean | null;
+  choices?: Record<string, string>;
+}
+
+export interface Field extends Entry {
   /** A sentence; `{}` is the value. */
   says: string;
   /** The sentence when it is nothing: 0, off, without. */
   none?: string;
-  choices?: Record<string, string>;
   /** Only then it counts. */
   when?: (policy: Policy) => boolean;
 }

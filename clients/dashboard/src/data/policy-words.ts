@@ -1,6 +1,6 @@
 // Values of policies as people write and read them, and what a policy says in sentences.
 import { count, digits, show } from './format.ts';
-import { type Field, GROUPS_OF } from './policy-fields.ts';
+import { type Entry, type Field, GROUPS_OF } from './policy-fields.ts';
 import { kindOf, type Policy, read } from './policy.ts';
 import { parseDuration } from './time.ts';
 
@@ -31,7 +31,7 @@ function isNothing(value: unknown): boolean {
 }
 
 /** A value for a sentence. */
-export function valueWords({ kind }: Field, value: unknown): string {
+export function valueWords({ kind }: Entry, value: unknown): string {
   if (kind === 'period') return periodWords(String(value));
   if (typeof value !== 'number') return String(value);
   if (kind === 'bytes') return bytesWords(value);
@@ -40,13 +40,13 @@ export function valueWords({ kind }: Field, value: unknown): string {
 }
 
 /** A value as it stands in its input. */
-export function valueText({ kind }: Field, value: unknown): string {
+export function valueText({ kind }: Entry, value: unknown): string {
   if (value === null || value === undefined) return '';
   return kind === 'bytes' && typeof value === 'number' ? bytesWords(value).replace(/,/g, '') : String(value);
 }
 
 /** What is sent for the text of an input: what cannot be read goes as it is, and the server says what is wrong with it. */
-export function valueOf({ kind }: Field, text: string): unknown {
+export function valueOf({ kind }: Entry, text: string): unknown {
   const plain = text.trim();
   if (plain === '') return undefined;
   if (kind === 'bytes') return parseBytes(plain) ?? plain;

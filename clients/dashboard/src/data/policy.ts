@@ -22,13 +22,13 @@ export function newPolicy(kind: Kind, service: string, target: string): Policy {
   return { id: '', name: '', selector, enabled: true, [kind]: {} };
 }
 
-export function read(policy: Policy, path: string[]): unknown {
-  return path.reduce<unknown>((at, name) => (at as Members | null | undefined)?.[name], policy);
+export function read(from: object, path: string[]): unknown {
+  return path.reduce<unknown>((at, name) => (at as Members | null | undefined)?.[name], from);
 }
 
-/** With another value at `path`; undefined takes it away, and what is then empty below a part of the policy too. */
-export function write(policy: Policy, path: string[], value: unknown): Policy {
-  return put(policy as unknown as Members, path, value, 0) as unknown as Policy;
+/** With another value at `path`; undefined takes it away, and what is then empty below a part of the whole too. */
+export function write<T extends object>(to: T, path: string[], value: unknown): T {
+  return put(to as unknown as Members, path, value, 0) as unknown as T;
 }
 
 function put(at: Members, [name = '', ...rest]: string[], value: unknown, depth: number): Members {

@@ -6,6 +6,7 @@ import { Invalidations } from '../components/policy/Invalidations.tsx';
 import { Snippet } from '../components/policy/Snippet.tsx';
 import { TargetPage } from '../components/policy/TargetPage.tsx';
 import type { Figure } from '../components/policy/TargetTable.tsx';
+import { Warming } from '../components/policy/Warming.tsx';
 import { CACHE, cacheQueries, CAUSE, REASON, RESULT } from '../data/caches.ts';
 import type { Expression } from '../data/series.ts';
 import { EVERYWHERE, lineOf, plain, type Scope } from '../data/targets.ts';
@@ -68,6 +69,7 @@ export function CachePage(): JSX.Element {
         <>
           {chosen && <CacheCurves scope={scope} running={chosen.running} key={`curves ${scope.service} ${scope.name}`} />}
           <Invalidations scope={scope} key={`invalidations ${scope.service} ${scope.name}`} />
+          <Warming scope={scope} key={`warming ${scope.service} ${scope.name}`} />
           <Charts scope={scope} key={`${scope.service} ${scope.name}`} />
         </>
       )} />

@@ -43,7 +43,7 @@ export function Editor({ stored }: { stored: StoredPolicy | null }): JSX.Element
     <>
       {from && <PolicyHead policy={from} onTurned={(next) => take(next, true)} />}
       {from && <Rollouts policyId={from.id} turn={from.revision} onMoved={() => void look()} />}
-      {from && <Overrides policyId={from.id} />}
+      {from && <Overrides policy={from} />}
       <div class="rule">
         <Panel title={from ? from.name : 'New policy'} note={from ? `${from.id}, revision ${from.revision}` : ''}>
           <PolicyForm policy={edited} isNew={!from} faults={isEdited ? checked.value.faults : {}} onSubmit={() => void saver.save()} key={taken.value}>

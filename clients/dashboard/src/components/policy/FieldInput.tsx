@@ -1,20 +1,20 @@
-// One field of a policy: its input, what it is when left empty, and what is wrong with it.
+// One field of a policy or an override: its input, what it is when left empty, and what is wrong with it.
 import { type Signal, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
-import type { Field } from '../../data/policy-fields.ts';
+import type { Entry } from '../../data/policy-fields.ts';
 import { valueOf, valueText, valueWords } from '../../data/policy-words.ts';
-import { type Policy, read, write } from '../../data/policy.ts';
+import { read, write } from '../../data/policy.ts';
 import { TextField } from '../TextField.tsx';
 
-const HINTS: Partial<Record<Field['kind'], string>> = { share: '0 to 1' };
+const HINTS: Partial<Record<Entry['kind'], string>> = { share: '0 to 1' };
 
-interface Props {
-  policy: Signal<Policy>;
-  field: Field;
+interface Props<T> {
+  of: Signal<T>;
+  field: Entry;
   fault: string | undefined;
 }
 
-function Choice({ field, value, onChange, fault }: { field: Field; value: string; fault: string | undefined; onChange: (value: string) => void }): JSX.Element {
+function Choice({ field, value, onChange, fault }: { field: Entry; value: string; fault: string | undefined; onChange: (value: string) => void }): JSX.Element {
   return (
     <label>
       {field.title}
@@ -26,13 +26,13 @@ function Choice({ field, value, onChange, fault }: { field: Field; value: string
   );
 }
 
-export function FieldInput({ policy, field, fault }: Props): JSX.Element {
+export function FieldInput<T extends object>({ of, field, fault }: Props<T>): JSX.Element {
   const path = field.path.split('.');
-  const own = read(policy.value, path);
+  const own = read(of.value, path);
   // As it is typed: `64 Mi` is on its way to `64 MiB`.
   const text = useSignal(valueText(field, own));
   const put = (value: unknown): void => {
-    policy.value = write(policy.value, path, value);
+    of.value = write(of.value, path, value);
   };
   if (field.kind === 'yes') {
     return (

@@ -1,47 +1,60 @@
-// What counts instead of a policy for a while, and when it ends.
+// What counts instead of a policy for a while, and when it ends; one more by hand; and those that ended.
+import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
-import { call, type Schemas, words } from '../../data/fetch.ts';
-import { because } from '../../data/policies.ts';
+import { words } from '../../data/fetch.ts';
+import { adjustmentWords, type Override } from '../../data/overrides.ts';
+import { endOverride, renewOverride } from '../../data/policies.ts';
 import { periodWords } from '../../data/policy-words.ts';
+import type { StoredPolicy } from '../../data/policy.ts';
 import { now } from '../../data/range.ts';
 import { span } from '../../data/time.ts';
-import { href } from '../../data/url.ts';
 import { useGet } from '../../data/use.ts';
+import { Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 import { tell } from '../Toasts.tsx';
-
-type Override = Schemas['OverrideView'];
+import { EndedOverrides } from './EndedOverrides.tsx';
+import { OverrideBy } from './OverrideBy.tsx';
+import { OverrideForm } from './OverrideForm.tsx';
 
 const EVERY_MS = 3000;
 
-/** `lives × 2, serves stale for 5 min`. */
-export function adjustmentWords({ ttlFactor, serveStale, rateFactor, concurrencyFactor }: Override['adjustment']): string {
-  const factor = (what: string, by: number | null | undefined): string => (typeof by === 'number' ? `${what} × ${by}` : '');
-  return [factor('lives', ttlFactor), serveStale ? `serves stale for ${periodWords(serveStale)}` : '', factor('rate', rateFactor), factor('batches at once', concurrencyFactor)].filter(Boolean).join(', ');
+function Line({ one, again }: { one: Override; again: () => void }): JSX.Element {
+  const run = async (work: Promise<unknown>, done: string, failed: string): Promise<void> => {
+    await work.then(() => tell(done), (error: unknown) => tell(`${failed}: ${words(error)}`, true));
+    again();
+  };
+  const what = adjustmentWords(one.adjustment);
+  return (
+    <li>
+      <span class="what">
+        <b>{what}</b>
+        <OverrideBy one={one} />
+      </span>
+      <span class="muted">ends in {span(Date.parse(one.expiresAt) - now.value)}</span>
+      {/* A rule renews its own while it fires. */}
+      {!one.ruleId && one.lease && <button type="button" title={`Ends ${periodWords(one.lease)} from now`} aria-label={`Renew: ${what}`} onClick={() => void run(renewOverride(one), 'The override is renewed.', 'Not renewed')}>Renew</button>}
+      <button type="button" aria-label={`End it: ${what}`} onClick={() => void run(endOverride(one), 'The override is over.', 'Not ended')}>End it</button>
+    </li>
+  );
 }
 
-export function Overrides({ policyId }: { policyId: string }): JSX.Element | null {
-  const overrides = useGet<Override[]>(`/api/overrides?policy=${encodeURIComponent(policyId)}`, EVERY_MS);
-  const found = overrides.value.data ?? [];
-  if (found.length === 0) return null;
-  const end = async ({ id }: Override): Promise<void> => {
-    await call('DELETE', `/api/overrides/${encodeURIComponent(id)}${because('ended by hand')}`).then(() => tell('The override is over.'), (error: unknown) => tell(`Not ended: ${words(error)}`, true));
+export function Overrides({ policy }: { policy: StoredPolicy }): JSX.Element | null {
+  const overrides = useGet<Override[]>(`/api/overrides?policy=${encodeURIComponent(policy.id)}`, EVERY_MS);
+  const isOpen = useSignal(false);
+  const { data, error } = overrides.value;
+  const found = data ?? [];
+  const put = (): void => {
+    isOpen.value = false;
     overrides.again();
   };
+  if (error?.isMissing) return null;
+  const button = <button type="button" aria-expanded={isOpen.value} onClick={() => (isOpen.value = !isOpen.value)}>Change for a while</button>;
   return (
-    <Panel title="Overrides" note="count instead of it until they end">
-      <ul class="rows">
-        {found.map((one) => (
-          <li key={one.id}>
-            <span class="what">
-              <b>{adjustmentWords(one.adjustment)}</b>
-              <span class="muted">{one.author}{one.reason && `: ${one.reason}`}{one.ruleId && <> · <a href={href(`/alerts/rules/${encodeURIComponent(one.ruleId)}`)}>rule {one.ruleId}</a></>}</span>
-            </span>
-            <span class="muted">ends in {span(Date.parse(one.expiresAt) - now.value)}</span>
-            <button type="button" onClick={() => void end(one)}>End it</button>
-          </li>
-        ))}
-      </ul>
+    <Panel title="Overrides" note={found.length > 0 ? 'count instead of it until they end' : data && 'none: it counts as it stands'} actions={button}>
+      {isOpen.value && <OverrideForm policy={policy} hasOthers={found.length > 0} onPut={put} />}
+      {error && <Problem error={error} again={overrides.again} />}
+      {found.length > 0 && <ul class="rows" aria-label="Overrides">{found.map((one) => <Line key={one.id} one={one} again={overrides.again} />)}</ul>}
+      <EndedOverrides policyId={policy.id} running={found.map(({ id }) => id).join(' ')} />
     </Panel>
   );
 }

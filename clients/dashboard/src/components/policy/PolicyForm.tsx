@@ -24,7 +24,7 @@ function Folded({ group, policy, faults }: { group: FieldGroup; policy: Signal<P
   return (
     <details class="whole" {...(wrong ? { open: true } : {})}>
       <summary>{group.title}{set > 0 && <small> {set} set</small>}{wrong && <small class="error"> something is wrong</small>}</summary>
-      <div class="fields">{fields.map((field) => <FieldInput key={field.path} policy={policy} field={field} fault={faults[field.path]} />)}</div>
+      <div class="fields">{fields.map((field) => <FieldInput key={field.path} of={policy} field={field} fault={faults[field.path]} />)}</div>
     </details>
   );
 }
@@ -55,7 +55,7 @@ export function PolicyForm({ policy, isNew, faults, onSubmit, children }: Props)
         </label>
       )}
       <Selector policy={policy} faults={faults} />
-      {first?.fields.map((field) => <FieldInput key={field.path} policy={policy} field={field} fault={faults[field.path]} />)}
+      {first?.fields.map((field) => <FieldInput key={field.path} of={policy} field={field} fault={faults[field.path]} />)}
       {rest.map((group) => <Folded key={group.title} group={group} policy={policy} faults={faults} />)}
       {children}
     </form>

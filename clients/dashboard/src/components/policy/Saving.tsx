@@ -1,9 +1,10 @@
 // What an edit changes, who makes it and why, and whether everybody gets it at once or in stages.
 import { type Signal, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
-import { ApiError, get, words } from '../../data/fetch.ts';
-import { type Checked, policyPath, remove, save, start } from '../../data/policies.ts';
-import { faultsOf, isSame, type Policy, type StoredPolicy, written } from '../../data/policy.ts';
+import { type Checked, plainly } from '../../data/check.ts';
+import { type ApiError, get } from '../../data/fetch.ts';
+import { policyPath, remove, save, start } from '../../data/policies.ts';
+import { isSame, type Policy, type StoredPolicy, written } from '../../data/policy.ts';
 import { newPlan, type Plan } from '../../data/rollouts.ts';
 import { go } from '../../data/url.ts';
 import { Problem } from '../Empty.tsx';
@@ -21,13 +22,6 @@ export interface Saver {
   isBusy: Signal<boolean>;
   save: () => Promise<void>;
   end: () => Promise<void>;
-}
-
-/** A refusal that names fields, in people's words. */
-function plainly(error: unknown): ApiError {
-  if (!(error instanceof ApiError)) return new ApiError(0, words(error));
-  const faults = Object.entries(faultsOf(error));
-  return faults.length > 0 ? new ApiError(error.status, faults.map(([field, what]) => `${field} ${what}`).join('; ')) : error;
 }
 
 /** Takes an edit to the server; `onTake` gets what is there then. */
