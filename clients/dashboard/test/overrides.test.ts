@@ -15,9 +15,9 @@ const batch: Policy = { id: 'prices', name: 'Prices', batch: { rate: { perSecond
 
 test('an override changes what its policy has, and lasts', () => {
   const titles = (policy: Policy): string[] => entriesOf(policy).map(({ title }) => title);
-  assert.deepEqual(titles(cache), ['Lives, times', 'Serve stale for', 'For']);
-  assert.deepEqual(titles(batch), ['Rate, times', 'Batches at once, times', 'For']);
-  assert.deepEqual(titles({ ...batch, batch: {} }), ['Batches at once, times', 'For'], 'without a rate there is none to shrink');
+  assert.deepEqual(titles(cache), ['Lives ×', 'Serve stale for', 'How long']);
+  assert.deepEqual(titles(batch), ['Rate ×', 'Batches at once ×', 'How long']);
+  assert.deepEqual(titles({ ...batch, batch: {} }), ['Batches at once ×', 'How long'], 'without a rate there is none to shrink');
 });
 
 test('an override is sent as it is written', () => {

@@ -98,7 +98,7 @@ test('an override is shown with its end, and ended', async () => {
   await shoot(page, 'override-phone-dark');
   await well(page, wrongs, 'an override');
   await overrides.getByRole('button', { name: 'End it' }).tap();
-  await overrides.waitFor({ state: 'detached' });
+  await overrides.getByText('none now').waitFor();
   await isClean(page, wrongs, 'an override that ended');
   await context.close();
 });

@@ -47,17 +47,26 @@ function frame(body) {
 const SNAPSHOT = 2;
 const DELTA = 3;
 const INVALIDATION = 4;
+const WARM = 5;
 
-/** Opens the stream of one instance; `refuses` says why it does not take a policy, or nothing; one that is deaf takes no invalidation. */
-export function watching(server, { service, instance, version = '1.4.0', labels = {}, refuses = () => '', isDeaf = false }) {
+/** Opens the stream of one instance; `refuses` says why it does not take a policy, or nothing; one that is deaf takes no invalidation;
+ * `warms` says how many keys of a key space it loads and how many it does not, sooner or later. */
+export function watching(server, { service, instance, version = '1.4.0', labels = {}, refuses = () => '', isDeaf = false, warms = async () => [0, 0] }) {
   const session = connect(server.grpc);
   const stream = session.request({ ':method': 'POST', ':path': '/fastbreak.v1.PolicyService/Watch', 'content-type': 'application/grpc', te: 'trailers' });
   for (const one of [session, stream]) one.on('error', () => undefined);
   const say = (...parts) => stream.write(frame(Buffer.concat(parts)));
   const pairs = Object.entries(labels).map(([name, value]) => entry(4, name, value));
   say(message(1, text(1, service), text(2, instance), text(3, version), ...pairs, text(5, 'e2e/1')));
+  const load = async (order) => {
+    const parts = fields(order);
+    const texts = (field) => parts.filter(([number]) => number === field).map(([, part]) => part.toString());
+    const [loaded, failed] = await warms(texts(2)[0], texts(3));
+    say(message(4, text(1, texts(1)[0]), number(2, loaded), number(3, failed)));
+  };
   const answer = (body) => {
     const said = fields(body);
+    for (const [field, order] of said) if (field === WARM) void load(order);
     const nonce = said.find(([field]) => field === 1)?.[1].toString();
     if (!nonce || (isDeaf && said.some(([field]) => field === INVALIDATION))) return;
     const given = said.filter(([field]) => field === SNAPSHOT || field === DELTA).flatMap(([, part]) => fields(part));

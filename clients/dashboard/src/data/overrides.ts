@@ -14,10 +14,10 @@ const LEASE = '10m';
 
 const entry = (path: string, kind: Entry['kind'], title: string, usual: Entry['usual']): Entry => ({ path, kind, title, usual });
 const CHANGES: Record<Kind, Entry[]> = {
-  cache: [entry('adjustment.ttlFactor', 'number', 'Lives, times', 1), entry('adjustment.serveStale', 'period', 'Serve stale for', null)],
-  batch: [entry('adjustment.rateFactor', 'number', 'Rate, times', 1), entry('adjustment.concurrencyFactor', 'number', 'Batches at once, times', 1)],
+  cache: [entry('adjustment.ttlFactor', 'number', 'Lives ×', 1), entry('adjustment.serveStale', 'period', 'Serve stale for', null)],
+  batch: [entry('adjustment.rateFactor', 'number', 'Rate ×', 1), entry('adjustment.concurrencyFactor', 'number', 'Batches at once ×', 1)],
 };
-const LASTS = entry('lease', 'period', 'For', '1m');
+const LASTS = entry('lease', 'period', 'How long', '1m');
 
 /** What can be changed of a policy; a rate that is not limited cannot be shrunk. */
 export function entriesOf(policy: Policy): Entry[] {

@@ -14,7 +14,7 @@ function Lines({ found, label }: { found: EndedOverride[]; label: string }): JSX
   return (
     <ul class="rows" aria-label={label}>
       {found.map((one) => (
-        <li key={`${one.id} ${one.endedAt}`}>
+        <li key={`${one.id} ${one.endedAt}`} class="override">
           <span class="what">
             <span>{adjustmentWords(one.adjustment)}</span>
             <OverrideBy one={one} />

@@ -25,7 +25,7 @@ function Line({ one, again }: { one: Override; again: () => void }): JSX.Element
   };
   const what = adjustmentWords(one.adjustment);
   return (
-    <li>
+    <li class="override">
       <span class="what">
         <b>{what}</b>
         <OverrideBy one={one} />
@@ -50,7 +50,7 @@ export function Overrides({ policy }: { policy: StoredPolicy }): JSX.Element | n
   if (error?.isMissing) return null;
   const button = <button type="button" aria-expanded={isOpen.value} onClick={() => (isOpen.value = !isOpen.value)}>Change for a while</button>;
   return (
-    <Panel title="Overrides" note={found.length > 0 ? 'count instead of it until they end' : data && 'none: it counts as it stands'} actions={button}>
+    <Panel title="Overrides" note={found.length > 0 ? 'until they end' : data && 'none now'} actions={button}>
       {isOpen.value && <OverrideForm policy={policy} hasOthers={found.length > 0} onPut={put} />}
       {error && <Problem error={error} again={overrides.again} />}
       {found.length > 0 && <ul class="rows" aria-label="Overrides">{found.map((one) => <Line key={one.id} one={one} again={overrides.again} />)}</ul>}

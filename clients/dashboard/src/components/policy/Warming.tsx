@@ -51,7 +51,7 @@ function Form({ scope, onAsked }: { scope: Scope; onAsked: (asked: Asked) => voi
   const isReady = keySpace.trim() !== '' && found > 0 && !tooMany;
   return (
     <form class="fields policy-form" aria-label="Load keys ahead" onSubmit={(event) => void press(event)}>
-      <TextField label="Service, a * stands for any characters" value={service} placeholder="every service" onChange={(text) => put({ service: text })} />
+      <TextField label="Service" value={service} placeholder="every service; shop* is a pattern" onChange={(text) => put({ service: text })} />
       <TextField label="Key space" value={keySpace} required error={faults['keySpace']} onChange={(text) => put({ keySpace: text })} />
       <div class="whole keys"><TextField label="Keys, one a line" rows={6} value={keys} placeholder={'user-7\nuser-9'} error={tooMany ?? ofKeys} onChange={(text) => put({ keys: text })} /></div>
       {error.value !== null && !isAtField && <Problem error={plainly(error.value)} />}
