@@ -59,9 +59,9 @@ test('keys are one a line, each once', () => {
 test('each instance says what it has loaded, or that it has not answered', () => {
   const of = (loaded: number, failed: number, done = true): Warmed => ({ service: 'shop', instance: 'a', done, loaded, failed });
   assert.deepEqual([of(0, 0, false), of(3, 0), of(2, 1), of(0, 3)].map(stateOf), ['waits', 'loaded', 'some', 'none']);
-  assert.equal(warmedWords(of(0, 0, false), 'users', 1000), 'loads, or has not answered yet');
-  assert.equal(warmedWords(of(0, 0, false), 'users', 600_000), 'no answer for 10 min: it may be away');
-  assert.equal(warmedWords(of(0, 3), 'users', 1000), 'nothing: it has no key space users, or its source gave none of them');
+  assert.equal(warmedWords(of(0, 0, false), 1000), 'loads, or has not answered yet');
+  assert.equal(warmedWords(of(0, 0, false), 600_000), 'no answer for 10 min: it may be away');
+  assert.equal(warmedWords(of(0, 3), 1000), 'no such key space, or its source gave none');
   assert.equal(answeredWords([of(1, 0), of(0, 0, false)]), '1 of 2 instances have answered');
   assert.equal(answeredWords([of(1, 0)]), 'the instance has answered');
 });

@@ -96,7 +96,7 @@ test('keys are counted as they are typed, loaded, and each instance is followed 
   await page.keyboard.press('Enter');
   await panel.getByText('3 keys of users: 1 of 2 instances have answered.').waitFor();
   await panel.getByText('loads, or has not answered yet').waitFor();
-  assert.match(await panel.getByRole('row', { name: /^shop-1/ }).innerText(), /2\s+1\s+its source did not give some of them/);
+  assert.match(await panel.getByRole('row', { name: /^shop-1/ }).innerText(), /2\s+1\s+its source did not give all/);
   assert.deepEqual(asked[0], ['users', ['user-7', 'user,8', 'user-9']]);
   answerNow();
   await panel.getByText('3 keys of users: 2 of 2 instances have answered.').waitFor();
@@ -118,7 +118,7 @@ test('a key space that nobody has is told in words', async () => {
     await settle(page);
     await shoot(page, `warming-form-${size}-${theme}`);
     await panel.getByRole('button', { name: 'Load them' }).click();
-    await panel.getByText('it has no key space nothing, or its source gave none of them').waitFor();
+    await panel.getByText('no such key space, or its source gave none').waitFor();
     await panel.getByText('2 keys of nothing: the instance has answered.').waitFor();
     await settle(page);
     await shoot(page, `warming-${size}-${theme}`);

@@ -52,12 +52,12 @@ export function stateOf({ done, loaded, failed }: Warmed): WarmState {
 }
 
 /** What an instance says, in words; `ms` is how long ago it was asked. */
-export function warmedWords(one: Warmed, keySpace: string, ms: number): string {
+export function warmedWords(one: Warmed, ms: number): string {
   const words: Record<WarmState, string> = {
     waits: ms < TOLD_MS ? 'loads, or has not answered yet' : `no answer for ${span(ms)}: it may be away`,
     loaded: 'loaded',
-    some: 'its source did not give some of them',
-    none: `nothing: it has no key space ${keySpace}, or its source gave none of them`,
+    some: 'its source did not give all',
+    none: 'no such key space, or its source gave none',
   };
   return words[stateOf(one)];
 }

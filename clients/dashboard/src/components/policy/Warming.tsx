@@ -63,13 +63,13 @@ function Form({ scope, onAsked }: { scope: Scope; onAsked: (asked: Asked) => voi
   );
 }
 
-function columns(keySpace: string, ms: number): Column<Warmed>[] {
+function columns(ms: number): Column<Warmed>[] {
   return [
     { name: 'instance', title: 'Instance', by: ({ instance }) => instance, cell: ({ instance }) => instance },
     { name: 'service', title: 'Of', by: ({ service }) => service, cell: ({ service }) => <a href={href(`/services/${encodeURIComponent(service)}`)}>{service}</a>, wide: true },
     { name: 'loaded', title: 'Loaded', number: true, by: ({ loaded }) => loaded, cell: ({ done, loaded }) => (done ? count(loaded) : '–') },
     { name: 'failed', title: 'Failed', number: true, by: ({ failed }) => failed, cell: ({ done, failed }) => (done ? count(failed) : '–') },
-    { name: 'state', title: 'State', cell: (one) => <span class={`state why ${KINDS[stateOf(one)]}`}>{warmedWords(one, keySpace, ms)}</span> },
+    { name: 'state', title: 'State', cell: (one) => <span class={`state why ${KINDS[stateOf(one)]}`}>{warmedWords(one, ms)}</span> },
   ];
 }
 
@@ -85,7 +85,7 @@ function Followed({ asked: { first, keySpace, keys, at } }: { asked: Asked }): J
     <>
       {error && <Problem error={error} again={loaded.again} />}
       <p class="pad" role="status">{count(keys)} {keys === 1 ? 'key' : 'keys'} of {keySpace}: {answeredWords(instances)}.</p>
-      <Table name="warmed" label="Instances that load" columns={columns(keySpace, now.value - at)} rows={instances} id={({ service, instance }) => JSON.stringify([service, instance])} sort="" />
+      <Table name="warmed" label="Instances that load" columns={columns(now.value - at)} rows={instances} id={({ service, instance }) => JSON.stringify([service, instance])} sort="" />
     </>
   );
 }
@@ -98,7 +98,7 @@ export function Warming({ scope }: { scope: Scope }): JSX.Element {
   };
   const button = <button type="button" aria-expanded={isOpen.value} onClick={() => (isOpen.value = !isOpen.value)}>Load keys ahead</button>;
   return (
-    <Panel title="Warming" note="before they are asked for" wide actions={button}>
+    <Panel title="Warming" note="keys loaded ahead" wide actions={button}>
       {isOpen.value && <Form scope={scope} onAsked={begin} />}
       {asked.value && <Followed asked={asked.value} key={asked.value.first.id} />}
       {!asked.value && !isOpen.value && <Empty>One instance of each service loads the keys that you name; through Redis the others have them too.</Empty>}
