@@ -22,7 +22,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  ends.forEach((end) => end());
+  await Promise.all(ends.map((end) => end()));
   await server?.stop();
 });
 
@@ -123,6 +123,25 @@ test('a key space that nobody has is told in words', async () => {
     await settle(page);
     await shoot(page, `warming-${size}-${theme}`);
     await well(page, wrongs, `a key space that nobody has, ${size} ${theme}`);
+    await page.setViewportSize({ width: 360, height: 740 });
+    await fits(page, 'a warming at 360 px');
     await context.close();
   }
+});
+
+test('an instance of the Rust SDK loads what its source has', async () => {
+  ends.push(server.demo());
+  await until('the shop is heard', async () => (await (await fetch(`${server.http}/api/fleet?service=inventory`)).json()).some(({ connected }) => connected));
+  const { page, context, wrongs } = await open(browser, server);
+  await page.goto(`${server.http}/cache?from=now-5m`);
+  const panel = page.getByRole('region', { name: 'Warming' });
+  await panel.getByRole('button', { name: 'Load keys ahead' }).click();
+  await panel.getByLabel('Service').fill('inventory');
+  await panel.getByLabel('Key space').fill('products');
+  await panel.getByLabel('Keys, one a line').fill('7\n9\nnot a number');
+  await panel.getByRole('button', { name: 'Load them' }).click();
+  await panel.getByText('3 keys of products: the instance has answered.').waitFor();
+  assert.match(await panel.getByRole('row', { name: /inventory/ }).innerText(), /2\s+1\s+its source did not give all/);
+  await isClean(page, wrongs, 'a warming of the shop');
+  await context.close();
 });
