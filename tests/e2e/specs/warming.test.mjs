@@ -124,6 +124,8 @@ test('a key space that nobody has is told in words', async () => {
     await shoot(page, `warming-${size}-${theme}`);
     await well(page, wrongs, `a key space that nobody has, ${size} ${theme}`);
     await page.setViewportSize({ width: 360, height: 740 });
+    // Charts are drawn anew a moment later.
+    await until('it fits 360 px', () => page.evaluate(() => document.documentElement.scrollWidth <= 360));
     await fits(page, 'a warming at 360 px');
     await context.close();
   }
