@@ -74,7 +74,7 @@ test('a policy says what it is, and what nobody wrote as by default', () => {
   assert.deepEqual(cache.get('cache.l2Ttl'), ['Nothing is kept in Redis.', false]);
   assert.deepEqual(cache.get('cache.ttlJitter'), ['Each life is shortened by up to 25%, so that not all end at once.', false]);
   assert.deepEqual(cache.get('cache.l1MaxBytes'), ['Memory holds at most 64 MiB.', true]);
-  assert.equal(cache.get('cache.sampleRatio')?.[0], '0.1% of the keys are watched for the miss-ratio curve.');
+  assert.equal(cache.get('cache.sampleRatio')?.[0], '1% of the keys are watched for the miss-ratio curve.');
   assert.ok(!cache.has('cache.writeQueue'), 'only what is written behind waits');
   assert.ok(said(policy({ cache: { strategy: 'behind' } })).has('cache.writeQueue'));
   const batch = said({ id: 'b', name: 'b', batch: { rate: { perSecond: 5 }, deduplicate: false } });
