@@ -24,6 +24,7 @@ test('an override is sent as it is written', () => {
   const [factor, , lasts] = entriesOf(cache);
   const wanted = newOverride(cache);
   assert.deepEqual(wanted, { policyId: 'users', adjustment: {}, lease: '10m' });
+  assert.deepEqual([{ maxLease: '5m' }, { maxLease: '2h' }, {}].map((bounds) => newOverride({ ...cache, bounds }).lease), ['5m', '10m', '10m'], 'no longer than it may');
   assert.ok(saysNothing(wanted));
   const set = write(wanted, factor!.path.split('.'), valueOf(factor!, ' 2.5 '));
   assert.deepEqual(set, { policyId: 'users', adjustment: { ttlFactor: 2.5 }, lease: '10m' });

@@ -3,7 +3,7 @@ import type { Schemas } from './fetch.ts';
 import type { Entry } from './policy-fields.ts';
 import { periodWords } from './policy-words.ts';
 import { type Kind, kindOf, type Policy } from './policy.ts';
-import { atClock, atFull } from './time.ts';
+import { atClock, atFull, parseDuration } from './time.ts';
 
 export type Override = Schemas['OverrideView'];
 export type EndedOverride = Schemas['EndedOverrideView'];
@@ -25,7 +25,13 @@ export function entriesOf(policy: Policy): Entry[] {
   return [...CHANGES[kindOf(policy)].filter(({ path }) => !(isUnlimited && path === 'adjustment.rateFactor')), LASTS];
 }
 
-export const newOverride = (policy: Policy): WantedOverride => ({ policyId: policy.id, adjustment: {}, lease: LEASE });
+/** Changes nothing yet; lasts no longer than the policy allows. */
+export function newOverride({ id, bounds }: Policy): WantedOverride {
+  const most = bounds?.maxLease ?? LEASE;
+  const isShorter = (parseDuration(most) ?? Infinity) < (parseDuration(LEASE) ?? 0);
+  return { policyId: id, adjustment: {}, lease: isShorter ? most : LEASE };
+}
+
 export const saysNothing = ({ adjustment }: WantedOverride): boolean => Object.keys(adjustment).length === 0;
 
 /** `lives × 2, serves stale for 5 min`. */
