@@ -10,6 +10,7 @@ use fastbreak_client::cache::{BuildError, Cache, CacheKey, CachePolicy, Compress
 use fastbreak_client::measure;
 use futures::future::join_all;
 use opentelemetry::metrics::Meter;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::Semaphore;
 
@@ -25,6 +26,8 @@ pub(super) const BYTES_MAX: usize = 64 << 20;
 const PART_BYTES_MAX: usize = BYTES_MAX / 8;
 /// What a column costs beside its samples.
 const COLUMN_BYTES: usize = 256;
+/// Parts above this size are not shared, so that as many as are asked for at once fit anywhere.
+const SHARED_BYTES_MAX: usize = 2 << 20;
 /// How long a part is kept in Redis.
 const SHARED_LIFE: Duration = Duration::from_secs(600);
 /// What Redis may take to answer; past it a part is made anew.
@@ -63,6 +66,9 @@ struct StoredColumn {
 
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if bytes(self) > SHARED_BYTES_MAX {
+            return Err(S::Error::custom("too large to be shared"));
+        }
         let number = |sample: &Sample| match sample {
             Sample::Float(number) => Some(number.to_bits()),
             Sample::None | Sample::Histogram(_) => None,

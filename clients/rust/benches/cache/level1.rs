@@ -1,4 +1,4 @@
-//! Memory: gets a second, hit ratio, bytes; `quick_cache`, moka, mini-moka and foyer beside it.
+//! Memory: gets a second, hit ratio, bytes; `quick_cache`, moka, mini-moka, foyer and cached beside it.
 //!
 //! The peers hold `u64` keys and 64 B values in place, without a life, which is their best case. Ours holds text keys and
 //! serialised values with a life, a stamp and a place for tags, and is asked through the whole of `Cache::peek`.
@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cached::{ConcurrentCached, ShardedLruCache};
 use fastbreak_client::cache::{Cache, CachePolicy, Failure, Source};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::median;
 use crate::trace::zipf;
 
-const NAMES: [&str; 5] = ["ours", "quick_cache", "moka", "mini-moka", "foyer"];
+const NAMES: [&str; 6] = ["ours", "quick_cache", "moka", "mini-moka", "foyer", "cached"];
 /// Turns that fill, and those that count.
 const WARM: usize = 2;
 const TURNS: usize = 3;
@@ -152,6 +153,21 @@ impl Peer for foyer_memory::Cache<u64, Value> {
     }
 }
 
+impl Peer for ShardedLruCache<u64, Value> {
+    #[inline]
+    fn get(&self, key: u64) -> Option<Value> {
+        self.cache_get(&key).unwrap()
+    }
+
+    fn put(&self, key: u64) {
+        self.cache_set(key, value(key)).unwrap();
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+}
+
 fn peer(name: &str, entries: usize, bytes: usize) -> Box<dyn Peer> {
     match name {
         "ours" => {
@@ -164,7 +180,8 @@ fn peer(name: &str, entries: usize, bytes: usize) -> Box<dyn Peer> {
         "quick_cache" => Box::new(quick_cache::sync::Cache::<u64, Value>::new(entries)),
         "moka" => Box::new(moka::sync::Cache::<u64, Value>::new(entries as u64)),
         "mini-moka" => Box::new(mini_moka::sync::Cache::<u64, Value>::new(entries as u64)),
-        _ => Box::new(foyer_memory::CacheBuilder::new(entries).build()),
+        "foyer" => Box::new(foyer_memory::CacheBuilder::new(entries).build()),
+        _ => Box::new(ShardedLruCache::<u64, Value>::builder().max_size(entries).build().unwrap()),
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) struct Seal(pub(super) Option<[u8; 16]>);
 impl Seal {
     fn tag(secret: &[u8; 16], (key, kind): (&str, u8), content: &[u8]) -> [u8; 16] {
         let mut hasher = SipHasher24::new_with_key(secret);
-        hasher.write_usize(key.len());
+        hasher.write_u64(key.len() as u64);
         hasher.write(key.as_bytes());
         hasher.write_u8(kind);
         hasher.write(content);

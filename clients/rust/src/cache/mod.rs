@@ -238,7 +238,7 @@ impl<S: Source> Cache<S> {
     /// a value that may change use [`Cache::set`]: here nothing keeps an older one from staying.
     ///
     /// # Errors
-    /// [`CacheError::KeyTooLong`] and [`CacheError::Codec`].
+    /// [`CacheError::KeyTooLong`]; and [`CacheError::Codec`], where values are kept as they are: it is in memory alone.
     pub async fn offer(&self, key: &S::Key, value: S::Value) -> Result<(), CacheError> {
         let text = text_of(key)?;
         self.inner.offer(&Change { key: key.clone(), text, value: Some(value), entry: Entry::default() }).await
