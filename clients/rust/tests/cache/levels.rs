@@ -277,6 +277,31 @@ async fn without_redis_it_goes_on_and_leaves_it_alone() {
 }
 
 #[tokio::test]
+async fn while_redis_hangs_every_call_is_answered_in_its_time() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let keys: Vec<String> = (0..2_000).map(|n| format!("key {n}")).collect();
+    keys.iter().for_each(|key| far.put(key, key));
+    let hasty = CachePolicy { l2_timeout: Duration::from_millis(200), ..policy() };
+    let cache = cache(redis.client(), &far, hasty).await;
+    redis.signal("STOP");
+    // More than one pipeline: most wait until their time is over, and none for those before them.
+    let began = Instant::now();
+    let values = cache.get_many(&keys).await;
+    assert!(values.iter().zip(&keys).all(|(value, key)| value.as_ref().unwrap().as_ref() == Some(key)));
+    assert!(began.elapsed() < secs(10), "{:?}", began.elapsed());
+    let stats = cache.stats();
+    assert_eq!((stats.l2_hits, far.loads()), (0, 2_000));
+    assert!(stats.l2_errors > 0);
+    redis.signal("CONT");
+    eventually("Redis is asked again", async || {
+        let _there_or_not = read(&cache, "another").await;
+        let stats = cache.stats();
+        stats.l2_misses_absent > 0 && !stats.l2_is_left_alone
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn entries_say_how_they_were_written_and_broken_ones_are_misses() {
     let (redis, far) = (Redis::start(), Arc::<Far>::default());
     let long = "long ".repeat(2000);

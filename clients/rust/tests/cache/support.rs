@@ -65,6 +65,12 @@ impl Redis {
         let _gone = std::fs::remove_file(self.socket());
     }
 
+    /// Sends a signal, such as `STOP` or `CONT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.lock().as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+    }
+
     pub(crate) fn client(&self) -> redis::Client {
         client(&self.socket())
     }

@@ -2,7 +2,8 @@
 //!
 //! One task takes everything that waits, up to a bound, and sends it as one pipeline in which all reads are one `MGET`. Some
 //! pipelines are under way at once; the next gathers meanwhile. So a single caller waits for nothing, and ten thousand make
-//! a few dozen round trips.
+//! a few dozen round trips. Each call is answered by its deadline, whatever Redis does, and needs no timer of its own: what
+//! is under way has one for the pipeline, what waits one for all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, Value};
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::cache::frame::{Parts, hex, tomb};
 
@@ -62,12 +64,24 @@ enum Call {
     Run(Cmd, Reply<Value>),
 }
 
+impl Call {
+    fn fail(self, error: LinkError) {
+        // Who has left wants no answer.
+        match self {
+            Self::Get(_, reply) => drop(reply.send(Err(error))),
+            Self::Put(_, reply) => drop(reply.send(Err(error))),
+            Self::Run(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 struct Shared {
     client: Client,
     seq: Vec<u8>,
     scripts: Vec<redis::Script>,
     puts: Puts,
-    waiting: Mutex<Vec<Call>>,
+    /// With their deadlines, in the order in which they came.
+    waiting: Mutex<Vec<(Instant, Call)>>,
     wake: Notify,
     connection: Mutex<Option<MultiplexedConnection>>,
     /// One connects, the others wait for it.
@@ -103,12 +117,12 @@ impl Link {
         Self { shared, task }
     }
 
-    fn hand_in(&self, call: Call) -> Result<(), LinkError> {
+    fn hand_in(&self, deadline: Instant, call: Call) -> Result<(), LinkError> {
         let mut waiting = self.shared.waiting.lock();
         if waiting.len() >= WAITING_MAX {
             return Err(LinkError::Full);
         }
-        waiting.push(call);
+        waiting.push((deadline, call));
         let first = waiting.len() == 1;
         drop(waiting);
         if first {
@@ -117,21 +131,21 @@ impl Link {
         Ok(())
     }
 
-    pub(super) async fn get(&self, key: Vec<u8>) -> Result<Got, LinkError> {
+    pub(super) async fn get(&self, key: Vec<u8>, deadline: Instant) -> Result<Got, LinkError> {
         let (reply, answer) = oneshot::channel();
-        self.hand_in(Call::Get(key, reply))?;
+        self.hand_in(deadline, Call::Get(key, reply))?;
         answer.await.unwrap_or(Err(LinkError::Redis("the task of this connection ended".to_owned())))
     }
 
-    pub(super) async fn put(&self, put: Put) -> Result<bool, LinkError> {
+    pub(super) async fn put(&self, put: Put, deadline: Instant) -> Result<bool, LinkError> {
         let (reply, answer) = oneshot::channel();
-        self.hand_in(Call::Put(Box::new(put), reply))?;
+        self.hand_in(deadline, Call::Put(Box::new(put), reply))?;
         answer.await.unwrap_or(Err(LinkError::Redis("the task of this connection ended".to_owned())))
     }
 
-    pub(super) async fn run(&self, cmd: Cmd) -> Result<Value, LinkError> {
+    pub(super) async fn run(&self, cmd: Cmd, deadline: Instant) -> Result<Value, LinkError> {
         let (reply, answer) = oneshot::channel();
-        self.hand_in(Call::Run(cmd, reply))?;
+        self.hand_in(deadline, Call::Run(cmd, reply))?;
         answer.await.unwrap_or(Err(LinkError::Redis("the task of this connection ended".to_owned())))
     }
 
@@ -153,10 +167,14 @@ async fn drive(shared: Arc<Shared>) {
     loop {
         shared.wake.notified().await;
         loop {
-            let Ok(permit) = Arc::clone(&under_way).acquire_owned().await else { return };
+            let permit = tokio::select! {
+                permit = Arc::clone(&under_way).acquire_owned() => permit,
+                () = shared.expire() => continue,
+            };
+            let Ok(permit) = permit else { return };
             // Whoever is ready to ask may do so before the pipeline is made.
             tokio::task::yield_now().await;
-            let calls: Vec<Call> = {
+            let calls: Vec<(Instant, Call)> = {
                 let mut waiting = shared.waiting.lock();
                 let len = waiting.len().min(BATCH_MAX);
                 waiting.drain(..len).collect()
@@ -174,6 +192,22 @@ async fn drive(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// Answers what has waited for too long, once the first of it has.
+    async fn expire(&self) {
+        let first = self.waiting.lock().first().map(|(deadline, _)| *deadline);
+        let Some(first) = first else { return std::future::pending().await };
+        sleep_until(first).await;
+        let now = Instant::now();
+        let late: Vec<(Instant, Call)> = {
+            let mut waiting = self.waiting.lock();
+            let all = std::mem::take(&mut *waiting);
+            let (late, rest) = all.into_iter().partition(|(deadline, _)| *deadline <= now);
+            *waiting = rest;
+            late
+        };
+        late.into_iter().for_each(|(_, call)| call.fail(LinkError::Late));
+    }
+
     async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
         if let Some(connection) = self.connection.lock().clone() {
             return Ok(connection);
@@ -203,11 +237,11 @@ struct Sorted {
 }
 
 impl Shared {
-    fn sort(&self, calls: Vec<Call>) -> (Pipeline, Sorted) {
+    fn sort(&self, calls: Vec<(Instant, Call)>) -> (Pipeline, Sorted) {
         let (mut mget, mut pipeline) = (redis::cmd("MGET"), Pipeline::with_capacity(4));
         let (mut sorted, mut puts) = (Sorted::default(), Vec::new());
         mget.arg(&self.seq);
-        for call in calls {
+        for (_, call) in calls {
             match call {
                 Call::Get(key, reply) => {
                     mget.arg(key);
@@ -265,21 +299,32 @@ impl Sorted {
     }
 }
 
-async fn exchange(shared: &Shared, calls: Vec<Call>) {
+async fn exchange(shared: &Shared, calls: Vec<(Instant, Call)>) {
+    let deadline = calls.iter().map(|(deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
     let (pipeline, sorted) = shared.sort(calls);
     let sent = async { pipeline.query_async::<Vec<Value>>(&mut shared.connection().await?).await };
-    match sent.await {
-        Ok(answers) => {
-            if sorted.answer(answers) {
-                *shared.connection.lock() = None;
-            }
-        }
-        Err(error) => {
-            // The next one connects anew.
-            *shared.connection.lock() = None;
+    tokio::pin!(sent);
+    let is_good = match timeout_at(deadline, &mut sent).await {
+        Ok(Ok(answers)) => !sorted.answer(answers),
+        Ok(Err(error)) => {
             sorted.fail(&LinkError::Redis(error.to_string()));
+            false
         }
+        Err(_elapsed) => {
+            sorted.fail(&LinkError::Late);
+            // It goes on counting as under way, so that a Redis that hangs is not asked for more and more.
+            sent.await.is_ok_and(|answers| !answers.iter().any(is_lost))
+        }
+    };
+    if !is_good {
+        // The next one connects anew.
+        *shared.connection.lock() = None;
     }
+}
+
+/// Redis has forgotten a script.
+fn is_lost(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
 /// True when Redis has forgotten the script.
@@ -287,7 +332,7 @@ fn answer_puts(puts: Vec<Reply<bool>>, answer: Value) -> bool {
     let stored = match answer {
         Value::Array(stored) => stored,
         other => {
-            let lost = matches!(&other, Value::ServerError(error) if error.code() == "NOSCRIPT");
+            let lost = is_lost(&other);
             let error = LinkError::Redis(format!("not put: {other:?}"));
             puts.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
             return lost;
@@ -303,11 +348,9 @@ fn answer_puts(puts: Vec<Reply<bool>>, answer: Value) -> bool {
 fn answer_runs(runs: Vec<Reply<Value>>, answers: Vec<Value>) -> bool {
     let mut scripts_lost = false;
     for (reply, answer) in runs.into_iter().zip(answers) {
+        scripts_lost |= is_lost(&answer);
         let answer = match answer {
-            Value::ServerError(error) => {
-                scripts_lost |= error.code() == "NOSCRIPT";
-                Err(LinkError::Redis(error.to_string()))
-            }
+            Value::ServerError(error) => Err(LinkError::Redis(error.to_string())),
             answer => Ok(answer),
         };
         // Who has left wants no answer.

@@ -12,6 +12,7 @@ pub(crate) use link::LinkError;
 use std::time::Duration;
 
 use redis::{Client, Cmd, Value};
+use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::frame::{self, Frame, Parts, Seal, hex};
@@ -119,27 +120,28 @@ impl L2 {
         [self.space.as_bytes(), kind.as_bytes(), of.as_bytes()].concat()
     }
 
-    async fn within<T>(
+    /// What `call` gives, which the link answers within the `timeout`.
+    async fn within<T, F: Future<Output = Result<T, LinkError>>>(
         &self,
         timeout: Duration,
-        call: impl Future<Output = Result<T, LinkError>>,
+        call: impl FnOnce(Instant) -> F,
     ) -> Result<T, LinkError> {
         if !self.breaker.allows(self.clock.now_ms()) {
             return Err(LinkError::Resting);
         }
-        let answer = tokio::time::timeout(timeout, call).await.unwrap_or(Err(LinkError::Late));
+        let answer = call(Instant::now() + timeout).await;
         self.breaker.note(answer.is_ok(), self.clock.now_ms());
         answer
     }
 
     async fn run<T: redis::FromRedisValue>(&self, timeout: Duration, cmd: Cmd) -> Result<T, LinkError> {
-        let value = self.within(timeout, self.link.run(cmd)).await?;
+        let value = self.within(timeout, |deadline| self.link.run(cmd, deadline)).await?;
         redis::from_redis_value(value).map_err(|error| LinkError::Redis(error.to_string()))
     }
 
     /// The entry, and the last stamp at the time it was read.
     pub(super) async fn get(&self, key: &str, timeout: Duration) -> Result<(u64, Option<Frame>, bool), LinkError> {
-        let (seq, bytes) = self.within(timeout, self.link.get(self.name("k:", key))).await?;
+        let (seq, bytes) = self.within(timeout, |deadline| self.link.get(self.name("k:", key), deadline)).await?;
         let present = bytes.is_some();
         Ok((seq, bytes.and_then(|bytes| frame::read(&bytes, (self.seal, key))), present))
     }
@@ -216,7 +218,7 @@ impl L2 {
     ) -> Result<bool, LinkError> {
         let life_ms = life.as_millis().max(1) as u64;
         let put = Put { name: self.name("k:", key), key: key.to_owned(), parts, begun, life_ms };
-        self.within(timeout, self.link.put(put)).await
+        self.within(timeout, |deadline| self.link.put(put, deadline)).await
     }
 
     fn with_log(&self, script: &redis::Script, key: &str) -> Cmd {
