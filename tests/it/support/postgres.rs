@@ -1,17 +1,34 @@
 //! Postgres: one for the run, and private ones for tests that kill them.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Once, OnceLock, mpsc};
 
 use fastbreak::app::PrivatePostgres;
 
+/// What directories of a run are called, before its process id.
+const PREFIX: &str = "fastbreak-it-";
+
 /// A directory that the user Postgres runs as can walk into.
 pub(crate) fn open_dir(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("fastbreak-it-{}-{name}", std::process::id()));
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(sweep);
+    let path = std::env::temp_dir().join(format!("{PREFIX}{}-{name}", std::process::id()));
     std::fs::create_dir_all(&path).unwrap();
     path
+}
+
+/// Removes what runs that are over have left, some gigabytes each: a run is over before its servers are.
+fn sweep() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name();
+        let of_run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let pid: Option<u32> = of_run.and_then(|rest| rest.split('-').next()?.parse().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // Another run may be at it too.
+            let _gone = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Starts a Postgres from a thread that lives as long as this process: the server dies with the thread that started it.
