@@ -22,7 +22,7 @@ async fn scrape(server: &Server) -> String {
 }
 
 /// A counter at `/metrics`.
-async fn counted(server: &Server, name: &str) -> u64 {
+pub(crate) async fn counted(server: &Server, name: &str) -> u64 {
     let text = scrape(server).await;
     let line = format!("{name} ");
     text.lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |n| n.parse().unwrap())

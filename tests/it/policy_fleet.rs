@@ -16,6 +16,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::alerting_doors::channel;
+use crate::own_telemetry::counted;
 use crate::policy_watch::{Instance, client, create, policy, update};
 use crate::support::proxy::Line;
 use crate::support::server::{Options, Server};
@@ -119,19 +120,8 @@ async fn what_an_instance_said_is_written_once_it_can_be_and_at_the_end_of_its_s
     let mut instance = Instance::of(&here, "shop", &[]).await;
     database.execute("ALTER TABLE policy_instances RENAME TO away").await;
     assert_eq!(instance.snapshot().await.policies.len(), 1);
-    eventually("it cannot be written", async || {
-        let text = crate::support::server::client()
-            .get(format!("{}/metrics", here.http))
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let failures = text.lines().find_map(|line| line.strip_prefix("fastbreak_policies_fleet_failures_total "));
-        failures.is_some_and(|count| count != "0")
-    })
-    .await;
+    eventually("it cannot be written", async || counted(&here, "fastbreak_policies_fleet_failures_total").await > 0)
+        .await;
     database.execute("ALTER TABLE away RENAME TO policy_instances").await;
     eventually("what it runs is written", async || {
         let fleet = fleet(&there, false).await;

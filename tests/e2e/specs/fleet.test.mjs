@@ -1,7 +1,7 @@
 // Instances that watch: what each runs and refuses; a rollout that goes on, pauses and goes back; overrides; invalidations.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
+import { isAccessible, isClean, launch, open, settle, shoot, well } from '../support/browser.mjs';
 import { watching } from '../support/instances.mjs';
 import { policies, policy, put } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
@@ -24,12 +24,6 @@ after(async () => {
   ends.forEach((end) => end());
   await server?.stop();
 });
-
-const well = async (page, wrongs, where) => {
-  await isClean(page, wrongs, where);
-  await fits(page, where);
-  await isAccessible(page, where);
-};
 
 test('each instance is shown with what it runs, and one that refuses with its reason', async () => {
   const { page, context, wrongs } = await open(browser, server);

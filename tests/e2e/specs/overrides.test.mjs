@@ -1,7 +1,7 @@
 // A policy is changed for a while by hand: tried, put, renewed, ended; and what ended is told.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
+import { but, fits, isClean, launch, open, settle, shoot, well } from '../support/browser.mjs';
 import { policies, put } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
 
@@ -18,15 +18,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** Without what the browser itself says of a refusal that was meant. */
-const but = (wrongs, status) => wrongs.filter((wrong) => !wrong.includes(`status of ${status}`));
-
-const well = async (page, wrongs, where) => {
-  await isClean(page, wrongs, where);
-  await fits(page, where);
-  await isAccessible(page, where);
-};
 
 const running = async (policy) => (await fetch(`${server.http}/api/overrides?policy=${policy}`)).json();
 const ended = async (policy) => (await fetch(`${server.http}/api/policies/${policy}/ended-overrides`)).json();

@@ -1,7 +1,7 @@
 // Policies are read, made, edited beside others, turned off, taken back and brought back.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
+import { but, isAccessible, isClean, launch, open, settle, shoot, well } from '../support/browser.mjs';
 import { change, policies, policy } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
 
@@ -17,15 +17,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** Without what the browser itself says of a refusal that was meant. */
-const but = (wrongs, status) => wrongs.filter((wrong) => !wrong.includes(`status of ${status}`));
-
-const well = async (page, wrongs, where) => {
-  await isClean(page, wrongs, where);
-  await fits(page, where);
-  await isAccessible(page, where);
-};
 
 test('without a policy the page says what one is, and the first is made by keyboard', async () => {
   const { page, context, wrongs } = await open(browser, server, { size: 'phone' });

@@ -1,7 +1,7 @@
 // Caches and batchers: all of them, one of them, the policy that is for it, and what to do where there is none.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
+import { fits, isClean, launch, open, settle, shoot, well } from '../support/browser.mjs';
 import { policies } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
 import { batchers, caches } from '../support/targets.mjs';
@@ -21,11 +21,6 @@ after(async () => {
   await server?.stop();
 });
 
-const well = async (page, wrongs, where) => {
-  await isClean(page, wrongs, where);
-  await fits(page, where);
-  await isAccessible(page, where);
-};
 const cells = (page, name) => page.getByRole('row').filter({ has: page.getByRole('link', { name, exact: true }) }).locator('th, td').allInnerTexts();
 
 for (const [path, words, metric] of [['/batch', 'No batcher has reported yet', 'fastbreak.batch.items'], ['/cache', 'No cache has reported yet', 'fastbreak.cache.requests']]) {

@@ -1,7 +1,7 @@
 // Keys are loaded ahead: by whom, what came of it, and who has not answered; nobody to ask is told in words.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { fits, isAccessible, isClean, launch, open, settle, shoot } from '../support/browser.mjs';
+import { but, fits, isClean, launch, open, settle, shoot, well } from '../support/browser.mjs';
 import { watching } from '../support/instances.mjs';
 import { policies } from '../support/policies.mjs';
 import { Server, until } from '../support/server.mjs';
@@ -25,14 +25,6 @@ after(async () => {
   await Promise.all(ends.map((end) => end()));
   await server?.stop();
 });
-
-const but = (wrongs, status) => wrongs.filter((wrong) => !wrong.includes(`status of ${status}`));
-
-const well = async (page, wrongs, where) => {
-  await isClean(page, wrongs, where);
-  await fits(page, where);
-  await isAccessible(page, where);
-};
 
 const heard = (instance) => until(`${instance} is heard`, async () => (await (await fetch(`${server.http}/api/fleet`)).json()).some((one) => one.instance === instance));
 

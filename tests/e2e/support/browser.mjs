@@ -82,3 +82,13 @@ export async function settle(page) {
   for (let turn = 0; turn < 100 && (await busy.count()) > 0; turn += 1) await page.waitForTimeout(50);
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 }
+
+/** `wrongs` without what the browser itself says of a refusal that was meant. */
+export const but = (wrongs, status) => wrongs.filter((wrong) => !wrong.includes(`status of ${status}`));
+
+/** A page that is clean, fits its window, and is accessible. */
+export async function well(page, wrongs, where) {
+  await isClean(page, wrongs, where);
+  await fits(page, where);
+  await isAccessible(page, where);
+}
