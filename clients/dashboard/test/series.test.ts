@@ -22,6 +22,8 @@ test('a line is broken where it was silent, and nowhere else', () => {
   const [, left, right] = align([a, b], 10_000);
   assert.equal(left?.filter((value) => value === null).length, 1);
   assert.ok(right?.every((value) => value === 1));
+  const [times, alone] = align([a], 10_000);
+  assert.deepEqual([times, alone], [[0, 10, 20, 100], [1, 1, null, 1]], 'nor by a line over a time that no line has');
 });
 
 test('a summary tells last, least, most and mean', () => {

@@ -1,7 +1,7 @@
 // A service's routes with rate, errors and durations over the last minutes.
 import type { JSX } from 'preact';
 import { show } from '../data/format.ts';
-import { queryNow, quoted, type Row as Sample } from '../data/query.ts';
+import { queryRates, quoted, type Row as Sample } from '../data/query.ts';
 import { range } from '../data/range.ts';
 import { useAgain, useLoad } from '../data/use.ts';
 import { Empty, Loading, Problem } from './Empty.tsx';
@@ -30,7 +30,7 @@ async function load(service: string, signal: AbortSignal): Promise<Row[]> {
   };
   const rows = new Map<string, Row>();
   const name = ({ labels }: Sample): string => [labels['http_request_method'], labels['http_route'] ?? 'no route'].filter(Boolean).join(' ');
-  const answers = await Promise.all(Object.entries(queries).map(async ([field, query]) => [field, await queryNow(query, signal)] as const));
+  const answers = await Promise.all(Object.entries(queries).map(async ([field, query]) => [field, await queryRates(query, signal)] as const));
   for (const [field, samples] of answers) {
     for (const sample of samples) {
       const row = rows.get(name(sample)) ?? { name: name(sample), rate: 0, errors: 0, mean: NaN, p95: NaN, p99: NaN };

@@ -32,11 +32,12 @@ async function shared(path: string, form: Record<string, string>, signal?: Abort
   return answer;
 }
 
+/** The last moment before the window that is open: that one would count as full. */
+const beforeOpen = (): number => Math.floor(Date.now() / windowMs.peek()) * windowMs.peek() - 1;
+
 export async function queryRange(query: string, range: Range, signal?: AbortSignal, step = stepOf(range)): Promise<Series[]> {
   const start = Math.floor(range.from / step) * step;
-  // An open window counts as full, so the last step is before it.
-  const open = Math.floor(Date.now() / windowMs.peek()) * windowMs.peek();
-  const end = Math.max(Math.min(range.to, open - 1), start);
+  const end = Math.max(Math.min(range.to, beforeOpen()), start);
   const form = { query, start: String(start / 1000), end: String(end / 1000), step: String(step / 1000) };
   const path = '/prometheus/api/v1/query_range';
   const { data } = await shared(path, form, signal);
@@ -46,8 +47,17 @@ export async function queryRange(query: string, range: Range, signal?: AbortSign
   }));
 }
 
-export async function queryNow(query: string, signal?: AbortSignal): Promise<Row[]> {
-  const form = { query };
+/** What there is now, as it was sent. */
+export function queryNow(query: string, signal?: AbortSignal): Promise<Row[]> {
+  return queryAt({ query }, signal);
+}
+
+/** Rates and what is made of them, over windows that are full. */
+export function queryRates(query: string, signal?: AbortSignal): Promise<Row[]> {
+  return queryAt({ query, time: String(beforeOpen() / 1000) }, signal);
+}
+
+async function queryAt(form: Record<string, string>, signal?: AbortSignal): Promise<Row[]> {
   const { data } = await call<Wire>('POST', '/prometheus/api/v1/query', signal ? { form, signal } : { form });
   const { resultType, result } = data.data;
   if (resultType === 'scalar') return [{ labels: {}, value: Number((result as unknown as [number, string])[1]) }];

@@ -1,5 +1,5 @@
 // Caches and batchers as their series tell of them: which there are, what each does now, which policy it runs.
-import { type Labels, quoted, queryNow, type Row } from './query.ts';
+import { type Labels, quoted, queryNow, queryRates, type Row } from './query.ts';
 import { WINDOW } from './red.ts';
 import type { Expression } from './series.ts';
 import { param } from './url.ts';
@@ -68,7 +68,7 @@ export function runningOf(rows: Row[]): Running | null {
 export async function targets(label: string, queries: Record<string, string>, signal: AbortSignal): Promise<Target[]> {
   const by = `service_name, ${label}, ${POLICY}`;
   const revisions = (most: string): Promise<Row[]> => queryNow(`${most} by (${by}) ({"fastbreak.policy.revision", ${label}!=""})`, signal);
-  const [least, most, ...answers] = await Promise.all([revisions('min'), revisions('max'), ...Object.values(queries).map((query) => queryNow(query, signal))]);
+  const [least, most, ...answers] = await Promise.all([revisions('min'), revisions('max'), ...Object.values(queries).map((query) => queryRates(query, signal))]);
   const fields = Object.keys(queries);
   const key = (labels: Labels): string => JSON.stringify([labels['service_name'] ?? '', labels[label] ?? '']);
   const found = new Map<string, Target>();

@@ -6,20 +6,29 @@ export type Columns = [number[], ...(number | null | undefined)[][]];
 /** A line is broken where it has no point for longer than so many steps. */
 const GAP_STEPS = 3.5;
 
-/** Undefined joins over a time that only another line has; null breaks the line. */
+/** Undefined joins over a time that only another line has; null, which stands a step after the last point, breaks the line. */
 export function align(lines: Line[], step: number): Columns {
+  const isGap = (before: number, at: number): boolean => at - before > step * GAP_STEPS;
   const times = new Set<number>();
-  for (const line of lines) for (const [at] of line.points) times.add(at);
+  for (const line of lines) {
+    let before = Infinity;
+    for (const [at] of line.points) {
+      if (isGap(before, at)) times.add(before + step);
+      times.add(at);
+      before = at;
+    }
+  }
   const xs = [...times].sort((a, b) => a - b);
   const at = new Map(xs.map((x, index) => [x, index]));
   const columns = lines.map((line) => {
     const column = new Array<number | null | undefined>(xs.length).fill(undefined);
-    let before: number | null = null;
+    let before = Infinity;
+    const put = (x: number, value: number | null): void => {
+      column[at.get(x) ?? 0] = value;
+    };
     for (const [x, value] of line.points) {
-      const index = at.get(x);
-      if (index === undefined) continue;
-      if (before !== null && x - before > step * GAP_STEPS && column[index - 1] === undefined) column[index - 1] = null;
-      column[index] = Number.isFinite(value) ? value : null;
+      if (isGap(before, x)) put(before + step, null);
+      put(x, Number.isFinite(value) ? value : null);
       before = x;
     }
     return column;
