@@ -13,3 +13,4 @@ call ListInstances '{"service": "docs-shop", "behind": true}'
 # NOT_FOUND as long as no instance of such a service watches; its id is what GetWarming asks for.
 call Warm '{"service": "docs-*", "key_space": "products", "keys": ["1", "2", "3"]}' || true
 call GetWarming '{"id": "0123456789abcdef"}' || true
+call ListWarmings '{"limit": 10}'

@@ -14,7 +14,7 @@ use super::body::Body;
 use super::problem::{Problem, ProblemDocument, Refused};
 use super::typed;
 use crate::model::InvalidationTargets;
-use crate::policy::{FleetInstance, InstancePolicy, Invalidation, Policies, WarmedInstance};
+use crate::policy::{FleetInstance, InstancePolicy, Invalidation, Policies, WarmedInstance, Warming};
 use crate::storage::Change;
 
 /// Which instances.
@@ -242,8 +242,13 @@ pub(super) struct WarmKeys {
 
 /// What came of a warming.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct WarmingView {
     id: String,
+    key_space: String,
+    /// How many it was asked for.
+    keys: u64,
+    created_at: DateTime<Utc>,
     instances: Vec<WarmedView>,
 }
 
@@ -258,16 +263,17 @@ struct WarmedView {
     failed: i64,
 }
 
-async fn warmed(policies: &Policies, id: String) -> Result<WarmingView, Problem> {
-    let view = |of: WarmedInstance| WarmedView {
-        service: of.service,
-        instance: of.instance,
-        done: of.loaded.is_some(),
-        loaded: of.loaded.unwrap_or_default(),
-        failed: of.failed,
-    };
-    let instances = policies.warming(&id).await?.into_iter().map(view).collect();
-    Ok(WarmingView { id, instances })
+impl From<Warming> for WarmingView {
+    fn from(Warming { id, key_space, keys, created_at, instances }: Warming) -> Self {
+        let view = |of: WarmedInstance| WarmedView {
+            service: of.service,
+            instance: of.instance,
+            done: of.loaded.is_some(),
+            loaded: of.loaded.unwrap_or_default(),
+            failed: of.failed,
+        };
+        Self { id, key_space, keys, created_at, instances: instances.into_iter().map(view).collect() }
+    }
 }
 
 /// Has one instance of each service load keys.
@@ -284,7 +290,17 @@ pub(super) async fn warm(
     Body(body): Body<WarmKeys>,
 ) -> Result<Response, Problem> {
     let (id, _) = policies.warm(&body.service, &body.key_space, &body.keys).await?;
-    Ok((StatusCode::CREATED, typed(&warmed(&policies, id).await?)).into_response())
+    Ok((StatusCode::CREATED, typed(&WarmingView::from(policies.warming(&id).await?))).into_response())
+}
+
+/// The newest warmings, the newest first; they are known for a day.
+#[utoipa::path(get, path = "/api/warmings", operation_id = "listWarmings", tag = "policies", params(LimitQuery), responses((status = 200, body = Vec<WarmingView>)))]
+pub(super) async fn warmings(
+    State(policies): State<Arc<Policies>>,
+    Query(query): Query<LimitQuery>,
+) -> Result<Response, Problem> {
+    let newest = policies.warmings(query.limit).await?;
+    Ok(typed(&newest.into_iter().map(WarmingView::from).collect::<Vec<_>>()))
 }
 
 /// What came of a warming.
@@ -300,5 +316,5 @@ pub(super) async fn warming(
     State(policies): State<Arc<Policies>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(typed(&warmed(&policies, id).await?))
+    Ok(typed(&WarmingView::from(policies.warming(&id).await?)))
 }

@@ -101,7 +101,7 @@ fn policies_of_sdks() -> OpenApiRouter<Arc<Policies>> {
         .routes(routes!(fleet::list))
         .routes(routes!(fleet::invalidations, fleet::invalidate))
         .routes(routes!(fleet::invalidation))
-        .routes(routes!(fleet::warm))
+        .routes(routes!(fleet::warmings, fleet::warm))
         .routes(routes!(fleet::warming))
         .routes(routes!(overrides::list, overrides::put))
         .routes(routes!(overrides::end))

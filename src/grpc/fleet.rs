@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::timestamp;
 use super::policies::status;
-use crate::policy::{FleetInstance, InstancePolicy, Policies};
+use crate::policy::{FleetInstance, InstancePolicy, Policies, WarmedInstance, Warming};
 use crate::proto;
 use crate::proto::fleet_service_server::FleetService;
 
@@ -36,6 +36,18 @@ fn instance(of: FleetInstance) -> proto::Instance {
     }
 }
 
+fn warming(Warming { id, key_space, keys, created_at, instances }: Warming) -> proto::Warming {
+    let warmed = |of: WarmedInstance| proto::WarmedInstance {
+        service: of.service,
+        instance: of.instance,
+        done: of.loaded.is_some(),
+        loaded: of.loaded.unwrap_or_default().unsigned_abs(),
+        failed: of.failed.unsigned_abs(),
+    };
+    let instances = instances.into_iter().map(warmed).collect();
+    proto::Warming { id, instances, key_space, keys, created_at: Some(timestamp(created_at)) }
+}
+
 #[tonic::async_trait]
 impl FleetService for Fleet {
     async fn list_instances(
@@ -59,15 +71,15 @@ impl FleetService for Fleet {
         &self,
         request: Request<proto::GetWarmingRequest>,
     ) -> Result<Response<proto::Warming>, Status> {
-        let id = request.into_inner().id;
-        let warmed = self.0.warming(&id).await.map_err(|error| status(&error))?;
-        let told = |of: crate::policy::WarmedInstance| proto::WarmedInstance {
-            service: of.service,
-            instance: of.instance,
-            done: of.loaded.is_some(),
-            loaded: of.loaded.unwrap_or_default().unsigned_abs(),
-            failed: of.failed.unsigned_abs(),
-        };
-        Ok(Response::new(proto::Warming { id, instances: warmed.into_iter().map(told).collect() }))
+        let found = self.0.warming(&request.into_inner().id).await.map_err(|error| status(&error))?;
+        Ok(Response::new(warming(found)))
+    }
+
+    async fn list_warmings(
+        &self,
+        request: Request<proto::ListWarmingsRequest>,
+    ) -> Result<Response<proto::ListWarmingsResponse>, Status> {
+        let newest = self.0.warmings(request.into_inner().limit).await.map_err(|error| status(&error))?;
+        Ok(Response::new(proto::ListWarmingsResponse { warmings: newest.into_iter().map(warming).collect() }))
     }
 }

@@ -6,21 +6,22 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::house::own;
-use super::{Policies, PolicyError};
+use super::{Policies, PolicyError, check_change};
 use crate::model::{InvalidationTargets, check_warming, glob};
-use crate::storage::{Change, InvalidationRow, NewInvalidation};
+use crate::storage::{Change, InvalidationRow, NewInvalidation, WarmedRow};
 
 /// How often what has not reached everybody is looked at.
 const SETTLE_EVERY: Duration = Duration::from_millis(200);
 /// How often, while all has, whether another replica has started something.
 const REST: Duration = Duration::from_secs(5);
-/// Most invalidations in a list.
+/// Most of a list.
 const LIST_MAX: u32 = 1_000;
-/// Invalidations in a list, when nobody says.
+/// So many are in a list, when nobody says.
 const LIST: u32 = 100;
 
 /// An invalidation, and how far it has come.
@@ -49,6 +50,21 @@ impl Invalidation {
     }
 }
 
+/// Keys that were to be loaded ahead, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Warming {
+    /// Names it.
+    pub id: String,
+    /// Of which cache.
+    pub key_space: String,
+    /// How many keys.
+    pub keys: u64,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// Who was asked.
+    pub instances: Vec<WarmedInstance>,
+}
+
 /// What came of a warming on one instance.
 #[derive(Clone, Debug)]
 pub struct WarmedInstance {
@@ -62,8 +78,33 @@ pub struct WarmedInstance {
     pub failed: i64,
 }
 
+/// How long a list may be; `limit` is 0 where nobody says.
+fn list_limit(limit: u32) -> Result<i64, PolicyError> {
+    match limit {
+        0 => Ok(i64::from(LIST)),
+        1..=LIST_MAX => Ok(i64::from(limit)),
+        _ => Err(PolicyError::invalid("limit", format!("{limit} > limit of {LIST_MAX}"))),
+    }
+}
+
 fn named(sequence: i64) -> String {
     format!("invalidation {sequence}")
+}
+
+/// Rows of the same warming stand together.
+fn gathered(rows: Vec<WarmedRow>) -> Vec<Warming> {
+    let mut warmings: Vec<Warming> = Vec::new();
+    for WarmedRow { batch: id, service, instance, key_space, keys, created_at, loaded, failed } in rows {
+        let one = WarmedInstance { service, instance, loaded, failed: failed.unwrap_or_default() };
+        match warmings.last_mut().filter(|last| last.id == id) {
+            Some(last) => last.instances.push(one),
+            None => {
+                let keys = u64::from(keys.unsigned_abs());
+                warmings.push(Warming { id, key_space, keys, created_at, instances: vec![one] });
+            }
+        }
+    }
+    warmings
 }
 
 impl Policies {
@@ -78,6 +119,7 @@ impl Policies {
         change: Change,
     ) -> Result<Invalidation, PolicyError> {
         targets.check(&service, &key_space)?;
+        check_change(&change)?;
         let Change { author, reason } = change;
         let new = NewInvalidation { service, key_space, targets: json!(targets), author, reason };
         let row = self.storage.invalidation_put(&new).await?;
@@ -108,12 +150,9 @@ impl Policies {
     /// # Errors
     /// When more are asked for than there may be, or the database is away.
     pub async fn invalidations(&self, limit: u32) -> Result<Vec<Invalidation>, PolicyError> {
-        let limit = if limit == 0 { LIST } else { limit };
-        if limit > LIST_MAX {
-            return Err(PolicyError::invalid("limit", format!("{limit} > limit of {LIST_MAX}")));
-        }
+        let limit = list_limit(limit)?;
         self.settle_once().await?;
-        let newest = self.storage.invalidations_after(i64::MIN, i64::from(limit)).await?;
+        let newest = self.storage.invalidations_after(i64::MIN, limit).await?;
         Ok(newest.into_iter().rev().filter_map(Invalidation::of).collect())
     }
 
@@ -172,18 +211,17 @@ impl Policies {
     ///
     /// # Errors
     /// When there is none, or the database is away.
-    pub async fn warming(&self, id: &str) -> Result<Vec<WarmedInstance>, PolicyError> {
-        let rows = self.storage.warming_find(id).await?;
-        if rows.is_empty() {
-            return Err(PolicyError::Absent(format!("warming {id:?}")));
-        }
-        let warmed = |row: crate::storage::WarmingRow| WarmedInstance {
-            service: row.service,
-            instance: row.instance,
-            loaded: row.loaded,
-            failed: row.failed.unwrap_or_default(),
-        };
-        Ok(rows.into_iter().map(warmed).collect())
+    pub async fn warming(&self, id: &str) -> Result<Warming, PolicyError> {
+        let found = if id.is_empty() { None } else { gathered(self.storage.warmed(id, 1).await?).pop() };
+        found.ok_or_else(|| PolicyError::Absent(format!("warming {id:?}")))
+    }
+
+    /// The newest warmings, the newest first; they are known for a day.
+    ///
+    /// # Errors
+    /// When more are asked for than there may be, or the database is away.
+    pub async fn warmings(&self, limit: u32) -> Result<Vec<Warming>, PolicyError> {
+        Ok(gathered(self.storage.warmed("", list_limit(limit)?).await?))
     }
 
     /// An instance reports what it has loaded.

@@ -33,12 +33,12 @@ pub use counters::PolicyMetrics;
 pub use error::PolicyError;
 pub use fleet::{FleetInstance, InstancePolicy};
 pub use house::{Assigned, Bent, House};
-pub use invalidations::{Invalidation, WarmedInstance};
+pub use invalidations::{Invalidation, WarmedInstance, Warming};
 pub use overrides::{EndedOverride, Override, WantedOverride};
 pub use rollouts::{Measure, Measured, Rollout, WantedMove, WantedRollout};
 pub use told::{Invalid, Missed, Running, Told, Who};
 
-use crate::model::{Policy, PolicyChange, StoredPolicy, changes};
+use crate::model::{Mistakes, NAME_BYTES_MAX, Policy, PolicyChange, StoredPolicy, changes};
 use crate::storage::{Change, Expected, PolicyRevisionRow, PolicyRow, Storage};
 
 /// One revision of a policy.
@@ -84,6 +84,14 @@ pub struct Policies {
 
 fn named(id: &str) -> String {
     format!("policy {id:?}")
+}
+
+/// Who and why are kept for good, so both have limits.
+fn check_change(change: &Change) -> Result<(), PolicyError> {
+    let mut mistakes = Mistakes::default();
+    mistakes.at_most("author", change.author.len(), NAME_BYTES_MAX, "bytes");
+    mistakes.text("reason", &change.reason);
+    Ok(mistakes.done()?)
 }
 
 fn read(definition: &Value) -> Option<Policy> {
@@ -171,6 +179,7 @@ impl Policies {
     /// When it is not sound, or what is there is not what was expected.
     pub async fn put(&self, policy: &Policy, change: &Change, expected: Expected) -> Result<StoredPolicy, PolicyError> {
         policy.check()?;
+        check_change(change)?;
         let definition = serde_json::to_value(policy).unwrap_or_default();
         match self.storage.policy_put((&policy.id, &definition), change, expected).await {
             Ok(row) => {
@@ -193,8 +202,9 @@ impl Policies {
     /// Deletes a policy; its revisions stay.
     ///
     /// # Errors
-    /// When what is there is not what was expected.
+    /// When what is there is not what was expected, or who or why is too long.
     pub async fn delete(&self, id: &str, change: &Change, expected: Expected) -> Result<(), PolicyError> {
+        check_change(change)?;
         let deleted = self.storage.policy_delete(id, change, expected).await;
         self.written.notify_one();
         deleted.map_err(|error| PolicyError::of_write(error, named(id)))

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::house::own;
-use super::{Policies, PolicyError, named};
+use super::{Policies, PolicyError, check_change, named};
 use crate::model::{Adjustment, Mistakes, Period, Policy, check_lease, longest_lease};
 use crate::storage::{Change, NewOverride, OverrideEndRow, OverrideRow};
 
@@ -54,6 +54,7 @@ impl Policies {
         let policy = self.one(&wanted.policy_id).await?.policy;
         wanted.adjustment.check()?;
         check_lease(&policy, wanted.lease)?;
+        check_change(&wanted.change)?;
         if !wanted.id.is_empty() && wanted.rule_id.is_none() {
             let mut mistakes = Mistakes::default();
             mistakes.id("id", &wanted.id);
@@ -62,7 +63,8 @@ impl Policies {
         Ok(wanted.adjustment.apply(&policy))
     }
 
-    /// Puts an override, or renews the one of that id.
+    /// Puts an override, or renews the one of that id: as long as the adjustment is the same, it stays whose it was. Another
+    /// adjustment takes its place, and the audit keeps both.
     ///
     /// # Errors
     /// When it is not sound, there is no such policy, or the id names an override of another.
@@ -122,8 +124,9 @@ impl Policies {
     /// Ends an override now.
     ///
     /// # Errors
-    /// When there is none, or the database is away.
+    /// When there is none, who or why is too long, or the database is away.
     pub async fn end_override(&self, id: &str, change: &Change) -> Result<(), PolicyError> {
+        check_change(change)?;
         if !self.storage.override_end(id, change).await? {
             return Err(PolicyError::Absent(format!("override {id:?}")));
         }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::house::{own, reached};
-use super::{Policies, PolicyError, Running, named};
+use super::{Policies, PolicyError, Running, check_change, named};
 use crate::model::{GuardReading, Policy, RolloutGuard, RolloutStage, RolloutState, RolloutStep, StoredPolicy, share};
 use crate::storage::{Change, Expected, NewRollout, RolloutMove, RolloutRow, WriteError};
 
@@ -143,6 +143,7 @@ impl Policies {
             wanted.stages = RolloutStage::defaults();
         }
         wanted.policy.check()?;
+        check_change(&wanted.change)?;
         RolloutStage::check_all(&wanted.stages)?;
         RolloutGuard::check_all(&wanted.guards, |query| self.measure.check(query))?;
         let standing = self.one(&wanted.policy.id).await?;
@@ -197,8 +198,9 @@ impl Policies {
     /// Moves a rollout as a person wants.
     ///
     /// # Errors
-    /// When there is none, it has ended, or it was moved meanwhile.
+    /// When there is none, it has ended, it was moved meanwhile, or who or why is too long.
     pub async fn move_rollout(&self, id: &str, to: WantedMove, change: &Change) -> Result<Rollout, PolicyError> {
+        check_change(change)?;
         let rollout = self.rollout(id).await?;
         let to = match to {
             WantedMove::Pause => RolloutMove::Pause,

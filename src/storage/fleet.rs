@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use serde::Serialize;
 use serde_json::Value;
@@ -95,11 +95,42 @@ pub struct WarmingRow {
     pub key_space: String,
     /// Which keys.
     pub keys: Value,
-    /// What it reported.
+}
+
+/// What one instance was asked to load, and what came of it.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct WarmedRow {
+    /// Those asked for together.
+    #[diesel(sql_type = Text)]
+    pub batch: String,
+    /// `service.name`.
+    #[diesel(sql_type = Text)]
+    pub service: String,
+    /// `service.instance.id`.
+    #[diesel(sql_type = Text)]
+    pub instance: String,
+    /// Of which cache.
+    #[diesel(sql_type = Text)]
+    pub key_space: String,
+    /// How many keys.
+    #[diesel(sql_type = Integer)]
+    pub keys: i32,
+    /// When it was asked for.
+    #[diesel(sql_type = Timestamptz)]
+    pub created_at: DateTime<Utc>,
+    /// Keys that it loaded; nothing until it has reported.
+    #[diesel(sql_type = Nullable<BigInt>)]
     pub loaded: Option<i64>,
     /// Keys that it could not load.
+    #[diesel(sql_type = Nullable<BigInt>)]
     pub failed: Option<i64>,
 }
+
+/// The newest warmings, or the one that is `$1`, instance by instance.
+const WARMED: &str = "SELECT w.batch, service, instance, key_space, jsonb_array_length(keys) AS keys, created_at, loaded, failed \
+     FROM policy_warmings w JOIN (SELECT batch, min(id) AS first FROM policy_warmings \
+       WHERE $1 = '' OR batch = $1 GROUP BY batch ORDER BY first DESC LIMIT $2) b ON b.batch = w.batch \
+     ORDER BY b.first DESC, w.id";
 
 /// A row belongs to the stream that opened last; a lease from before may still run, so it only grows by that.
 const WRITE: &str = "INSERT INTO policy_instances AS i (service, instance, session, replica, version, labels, sdk, \
@@ -209,14 +240,13 @@ impl Storage {
         Ok(open.select(WarmingRow::as_select()).order(policy_warmings::id).limit(1_000).load(&mut conn).await?)
     }
 
-    /// What was asked for together.
+    /// What was asked for together, or with no name the newest warmings, the newest first; instance by instance.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn warming_find(&self, batch: &str) -> Result<Vec<WarmingRow>, StorageError> {
+    pub async fn warmed(&self, batch: &str, most: i64) -> Result<Vec<WarmedRow>, StorageError> {
         let mut conn = self.conn().await?;
-        let found = policy_warmings::table.filter(policy_warmings::batch.eq(batch)).select(WarmingRow::as_select());
-        Ok(found.order(policy_warmings::id).load(&mut conn).await?)
+        Ok(diesel::sql_query(WARMED).bind::<Text, _>(batch).bind::<BigInt, _>(most).load(&mut conn).await?)
     }
 
     /// What came of one.

@@ -40,7 +40,7 @@ pub use blocks::{BlockKey, BlockPart, BlockSpan, Flush, HourToCompact, Tier};
 pub use calls::CallSide;
 pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow, NewDelivery};
 pub use evaluations::{DecisionRow, RuleStateRow, StateChange, Tick};
-pub use fleet::{InstanceRow, InstanceWrite, WarmingRow};
+pub use fleet::{InstanceRow, InstanceWrite, WarmedRow, WarmingRow};
 pub use groups::{Around, GroupCase, GroupDecision};
 pub use invalidations::{InvalidationRow, NewInvalidation, Reached};
 pub use journal::{AppendError, JournalRow};

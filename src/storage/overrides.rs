@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Jsonb, Nullable, Text};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 
 use super::policies::{Change, changed_in_txn};
@@ -80,19 +80,39 @@ pub struct OverrideEndRow {
 
 const PUT: &str = "INSERT INTO policy_overrides AS o (id, policy_id, adjustment, lease_ms, author, reason, rule_id, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $4 / 1000.0)) \
-     ON CONFLICT (id) DO UPDATE SET adjustment = excluded.adjustment, lease_ms = excluded.lease_ms, \
-       author = excluded.author, reason = excluded.reason, expires_at = excluded.expires_at \
+     ON CONFLICT (id) DO UPDATE SET lease_ms = excluded.lease_ms, expires_at = excluded.expires_at \
      WHERE o.policy_id = excluded.policy_id RETURNING *";
 
-/// Moves what has ended to the audit: by a call, or, where `$1` is nothing, by its lease.
-const END: &str = "WITH ended AS (DELETE FROM policy_overrides \
-       WHERE CASE WHEN $1::text IS NULL THEN expires_at <= now() ELSE id = $1 END RETURNING *) \
-     INSERT INTO policy_override_ends \
-       (override_id, policy_id, adjustment, rule_id, author, reason, created_at, ended_at, end_author, end_reason) \
-     SELECT id, policy_id, adjustment, rule_id, author, reason, created_at, least(now(), expires_at), $2, $3 FROM ended";
+/// Moves overrides to the audit; `$1` ended them, for `$2`.
+fn end(which: &str) -> String {
+    format!(
+        "WITH ended AS (DELETE FROM policy_overrides WHERE {which} RETURNING *) \
+         INSERT INTO policy_override_ends \
+           (override_id, policy_id, adjustment, rule_id, author, reason, created_at, ended_at, end_author, end_reason) \
+         SELECT id, policy_id, adjustment, rule_id, author, reason, created_at, least(now(), expires_at), $1, $2 FROM ended"
+    )
+}
+
+/// Ends those whose lease is over.
+async fn expire(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
+    let end = diesel::sql_query(end("expires_at <= now()"));
+    end.bind::<Text, _>("").bind::<Text, _>("its lease is over").execute(conn).await
+}
+
+/// Ends the one whose place `new` takes, because it does something else.
+async fn displace(conn: &mut AsyncPgConnection, new: &NewOverride) -> QueryResult<usize> {
+    let end = diesel::sql_query(end("id = $3 AND policy_id = $4 AND adjustment <> $5"));
+    end.bind::<Text, _>(&new.change.author)
+        .bind::<Text, _>("another took its place")
+        .bind::<Text, _>(&new.id)
+        .bind::<Text, _>(&new.policy_id)
+        .bind::<Jsonb, _>(&new.adjustment)
+        .execute(conn)
+        .await
+}
 
 impl Storage {
-    /// Puts or renews an override.
+    /// Puts an override, or renews the one of that id if it does the same.
     ///
     /// # Errors
     /// When there is no such policy, or the id names an override of another.
@@ -104,7 +124,10 @@ impl Storage {
             if there.is_none() {
                 return Err(WriteError::Absent);
             }
+            // Whoever else puts one waits here.
             changed_in_txn(conn).await?;
+            expire(conn).await?;
+            displace(conn, new).await?;
             let put = diesel::sql_query(PUT)
                 .bind::<Text, _>(&new.id)
                 .bind::<Text, _>(&new.policy_id)
@@ -137,8 +160,8 @@ impl Storage {
         let mut conn = self.conn().await?;
         conn.transaction(async |conn| {
             changed_in_txn(conn).await?;
-            let end = diesel::sql_query(END).bind::<Nullable<Text>, _>(Some(id));
-            Ok(end.bind::<Text, _>(&change.author).bind::<Text, _>(&change.reason).execute(conn).await? > 0)
+            let end = diesel::sql_query(end("id = $3")).bind::<Text, _>(&change.author);
+            Ok(end.bind::<Text, _>(&change.reason).bind::<Text, _>(id).execute(conn).await? > 0)
         })
         .await
     }
@@ -149,8 +172,7 @@ impl Storage {
     /// When the database is away.
     pub async fn overrides_expire(&self) -> Result<usize, StorageError> {
         let mut conn = self.conn().await?;
-        let end = diesel::sql_query(END).bind::<Nullable<Text>, _>(None::<String>);
-        Ok(end.bind::<Text, _>("").bind::<Text, _>("its lease is over").execute(&mut conn).await?)
+        Ok(expire(&mut conn).await?)
     }
 
     /// The last hundred overrides of a policy that have ended, the newest first.

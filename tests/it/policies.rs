@@ -58,6 +58,11 @@ async fn every_mistake_in_a_policy_is_named_with_its_limit() {
     check(json!({ "cache": { "coherenceLease": "2m" } }), "cache.coherenceLease").await;
     check(json!({ "bounds": { "maxLease": "1s" } }), "bounds.maxLease").await;
     check(json!({ "cache": { "retry": { "attempts": 0 } } }), "cache.retry.attempts").await;
+    let long = "a".repeat(5_000);
+    for (query, field) in [(format!("author={long}"), "author"), (format!("reason={long}"), "reason")] {
+        let (status, answer) = call(&server, "POST", &format!("/api/policies?{query}"), &policy("1m")).await;
+        assert_eq!((status, answer["field"].as_str()), (400, Some(field)), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -274,6 +274,13 @@ async fn one_instance_of_a_service_loads_keys_before_they_are_asked_for() {
         one.done && (one.loaded, one.failed, one.instance.as_str()) == (20, 0, "shop-1")
     })
     .await;
+    let again = fleet.warm(warm("shop")).await.unwrap().into_inner();
+    let list = |limit| proto::ListWarmingsRequest { limit };
+    let newest = fleet.list_warmings(list(0)).await.unwrap().into_inner().warmings;
+    let ids: Vec<_> = newest.iter().map(|one| (one.id.as_str(), one.key_space.as_str(), one.keys)).collect();
+    assert_eq!(ids, [(again.id.as_str(), "products", 20), (get.id.as_str(), "products", 20)]);
+    assert_eq!(fleet.list_warmings(list(1)).await.unwrap().into_inner().warmings.len(), 1);
+    assert_eq!(fleet.list_warmings(list(1_001)).await.unwrap_err().code(), Code::InvalidArgument);
     eventually("it reads from memory", async || {
         let before = shop.cache.stats().l1_hits;
         shop.cache.get_or_load(&13).await.unwrap();
@@ -317,6 +324,14 @@ async fn an_override_counts_while_it_is_renewed_and_ends_by_itself_without_us() 
         fleet(&server, false).await.iter().any(|one| one.policies.iter().any(|policy| policy.override_id == "wider"))
     })
     .await;
+    let by_eve = |factor: f64| {
+        let wanted = wider(60, factor).r#override.map(|wanted| proto::Override { author: "eve".to_owned(), ..wanted });
+        proto::PutOverrideRequest { r#override: wanted, dry_run: false }
+    };
+    let renewed = overrides.put_override(by_eve(3.0)).await.unwrap().into_inner();
+    assert_eq!(renewed.author, "ada", "whoever renews it does not become who put it");
+    let other = overrides.put_override(by_eve(4.0)).await.unwrap().into_inner();
+    assert_eq!(other.author, "eve", "another adjustment is another override");
     let end =
         proto::DeleteOverrideRequest { id: "wider".to_owned(), author: "bob".to_owned(), reason: "enough".to_owned() };
     overrides.delete_override(end.clone()).await.unwrap();
@@ -324,7 +339,8 @@ async fn an_override_counts_while_it_is_renewed_and_ends_by_itself_without_us() 
     assert_eq!(overrides.delete_override(end).await.unwrap_err().code(), Code::NotFound);
     let asked = proto::ListEndedOverridesRequest { policy_id: "of-shop".to_owned() };
     let were = overrides.list_ended_overrides(asked).await.unwrap().into_inner().overrides;
-    assert_eq!((were.len(), were[0].author.as_str(), were[0].end_author.as_str()), (1, "ada", "bob"));
+    let were: Vec<_> = were.iter().map(|one| (one.author.as_str(), one.end_author.as_str())).collect();
+    assert_eq!(were, [("eve", "bob"), ("ada", "eve")]);
 
     overrides.put_override(wider(6, 2.0)).await.unwrap();
     eventually("it counts again", async || shop.ttl() == Duration::from_secs(120)).await;

@@ -96,6 +96,8 @@ test('keys are counted as they are typed, loaded, and each instance is followed 
   await settle(page);
   await shoot(page, 'warming-wide-light');
   await well(page, wrongs, 'a warming that is done');
+  await page.reload();
+  await panel.getByText('3 keys of users: 2 of 2 instances have answered.').waitFor();
   await context.close();
 });
 

@@ -956,7 +956,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** The newest warmings, the newest first; they are known for a day. */
+        get: operations["listWarmings"];
         put?: never;
         /** Has one instance of each service load keys. */
         post: operations["warm"];
@@ -2751,8 +2752,16 @@ export interface components {
         };
         /** @description What came of a warming. */
         WarmingView: {
+            /** Format: date-time */
+            createdAt: string;
             id: string;
             instances: components["schemas"]["WarmedView"][];
+            keySpace: string;
+            /**
+             * Format: int64
+             * @description How many it was asked for.
+             */
+            keys: number;
         };
         /** @description A maintenance window, and whether it is open now. */
         WindowView: components["schemas"]["MaintenanceWindow"] & {
@@ -6170,6 +6179,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    listWarmings: {
+        parameters: {
+            query?: {
+                /** @description 100 by default and at most 1 000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WarmingView"][];
+                };
             };
         };
     };

@@ -1,6 +1,7 @@
 // Warmings: keys that instances load before they are asked for, and what came of it.
 import { ApiError, call, type Schemas } from './fetch.ts';
 import { count } from './format.ts';
+import type { Scope } from './targets.ts';
 import { span } from './time.ts';
 
 export type Warming = Schemas['WarmingView'];
@@ -42,6 +43,10 @@ export async function warm({ service, keySpace, keys }: WarmWanted): Promise<War
     throw inWords(error, body.service);
   }
 }
+
+/** Whether it loaded keys of what a page shows. */
+export const isOf = ({ keySpace, instances }: Warming, { service, name }: Scope): boolean =>
+  (!name || name === keySpace) && (!service || instances.some((one) => one.service === service));
 
 export type WarmState = 'waits' | 'loaded' | 'some' | 'none';
 

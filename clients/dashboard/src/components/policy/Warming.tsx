@@ -8,9 +8,10 @@ import { count } from '../../data/format.ts';
 import { faultsOf } from '../../data/policy.ts';
 import { now } from '../../data/range.ts';
 import type { Scope } from '../../data/targets.ts';
+import { ago } from '../../data/time.ts';
 import { href } from '../../data/url.ts';
 import { useGet } from '../../data/use.ts';
-import { answeredWords, countWords, KEYS_MAX, keysOf, stateOf, type Warmed, warm, warmedWords, type Warming as Warmings, type WarmState, type WarmWanted } from '../../data/warmings.ts';
+import { answeredWords, countWords, isOf, KEYS_MAX, keysOf, stateOf, type Warmed, warm, warmedWords, type Warming as Asked, type WarmState, type WarmWanted } from '../../data/warmings.ts';
 import { Empty, Problem } from '../Empty.tsx';
 import { Panel } from '../Panel.tsx';
 import { type Column, Table } from '../Table.tsx';
@@ -18,14 +19,6 @@ import { TextField } from '../TextField.tsx';
 
 const EVERY_MS = 1000;
 const KINDS: Record<WarmState, string> = { waits: 'off', loaded: 'ok', some: 'warning', none: 'critical' };
-
-/** A warming that was asked for on this page. */
-interface Asked {
-  first: Warmings;
-  keySpace: string;
-  keys: number;
-  at: number;
-}
 
 function Form({ scope, onAsked }: { scope: Scope; onAsked: (asked: Asked) => void }): JSX.Element {
   const wanted = useSignal<WarmWanted>({ service: scope.service, keySpace: scope.name, keys: '' });
@@ -38,7 +31,7 @@ function Form({ scope, onAsked }: { scope: Scope; onAsked: (asked: Asked) => voi
   const press = async (event: Event): Promise<void> => {
     event.preventDefault();
     try {
-      onAsked({ first: await warm(wanted.value), keySpace: keySpace.trim(), keys: found, at: Date.now() });
+      onAsked(await warm(wanted.value));
     } catch (failure) {
       error.value = failure;
     }
@@ -74,17 +67,17 @@ function columns(ms: number): Column<Warmed>[] {
 }
 
 /** Follows it until every instance has answered. */
-function Followed({ asked: { first, keySpace, keys, at } }: { asked: Asked }): JSX.Element {
+function Followed({ asked: first }: { asked: Asked }): JSX.Element {
   const isDone = useSignal(false);
-  const loaded = useGet<Warmings>(`/api/warmings/${encodeURIComponent(first.id)}`, isDone.value ? 0 : EVERY_MS);
+  const loaded = useGet<Asked>(`/api/warmings/${encodeURIComponent(first.id)}`, isDone.value ? 0 : EVERY_MS);
   const { data, error } = loaded.value;
-  const { instances } = data ?? first;
-  const all = instances.every((one) => one.done);
+  const { instances, keySpace, keys, createdAt } = data ?? first;
+  const [at, all] = [Date.parse(createdAt), instances.every((one) => one.done)];
   useEffect(() => void (isDone.value = all), [all]);
   return (
     <>
       {error && <Problem error={error} again={loaded.again} />}
-      <p class="pad" role="status">{count(keys)} {keys === 1 ? 'key' : 'keys'} of {keySpace}: {answeredWords(instances)}.</p>
+      <p class="pad"><span role="status">{count(keys)} {keys === 1 ? 'key' : 'keys'} of {keySpace}: {answeredWords(instances)}.</span> <span class="muted">Asked for {ago(at, now.value)}.</span></p>
       <Table name="warmed" label="Instances that load" columns={columns(now.value - at)} rows={instances} id={({ service, instance }) => JSON.stringify([service, instance])} sort="" />
     </>
   );
@@ -93,6 +86,10 @@ function Followed({ asked: { first, keySpace, keys, at } }: { asked: Asked }): J
 export function Warming({ scope }: { scope: Scope }): JSX.Element {
   const isOpen = useSignal(false);
   const asked = useSignal<Asked | null>(null);
+  // What was asked for before the page was opened, here or elsewhere.
+  const before = useGet<Asked[]>('/api/warmings');
+  const { data, error } = before.value;
+  const shown = asked.value ?? data?.find((one) => isOf(one, scope));
   const begin = (next: Asked): void => {
     [asked.value, isOpen.value] = [next, false];
   };
@@ -100,8 +97,9 @@ export function Warming({ scope }: { scope: Scope }): JSX.Element {
   return (
     <Panel title="Warming" note="keys loaded ahead" wide actions={button}>
       {isOpen.value && <Form scope={scope} onAsked={begin} />}
-      {asked.value && <Followed asked={asked.value} key={asked.value.first.id} />}
-      {!asked.value && !isOpen.value && <Empty>One instance of each service loads the keys that you name; through Redis the others have them too.</Empty>}
+      {error && <Problem error={error} again={before.again} />}
+      {shown && <Followed asked={shown} key={shown.id} />}
+      {!shown && !isOpen.value && <Empty>One instance of each service loads the keys that you name; through Redis the others have them too.</Empty>}
     </Panel>
   );
 }
