@@ -27,7 +27,8 @@
 //! 4. The frame is applied to the *head* of the stream: the open windows, in memory. The same function applies it on
 //!    replay, so a replica that follows or takes over a stream has the same head.
 //! 5. A *cut* in the journal ends a generation; the checkpoint writes its windows as blocks and moves the stream's cursor in
-//!    one transaction. A row below the cursor is in blocks, a row at or above it is in the head, for everybody.
+//!    one transaction. A row below the cursor is in blocks, a row at or above it is in the head, for everybody. Where
+//!    checkpoints cannot be written, exports are refused once `checkpoints_waiting` generations fill memory.
 //! 6. The compactor merges the parts of a past hour and makes the minute and hour tiers. Retention drops partitions.
 //! 7. [`query::Engine`] chooses series by an index of their labels, reads blocks and cursors in one snapshot, brings the
 //!    heads up to it, merges the partials, and evaluates. Parts of range answers are remembered for as long as the blocks

@@ -322,7 +322,8 @@ fn ingest(read: &mut Reader<'_>) -> crate::ingest::Config {
         per_service: read.number("series_per_service", SERIES),
         per_metric: read.number("series_per_metric", SERIES),
     };
-    crate::ingest::Config { limits, caps, retention: read.retention("retention_fine") }
+    let checkpoints_waiting = read.number("checkpoints_waiting", 2..=100_000);
+    crate::ingest::Config { limits, caps, retention: read.retention("retention_fine"), checkpoints_waiting }
 }
 
 fn retention(read: &mut Reader<'_>) -> Retention {

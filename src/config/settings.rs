@@ -54,6 +54,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("window", "FASTBREAK_WINDOW", "10s", "width of the windows; divides an hour"),
     setting("checkpoint", "FASTBREAK_CHECKPOINT", "60s", "how often windows are flushed to Postgres"),
+    setting(
+        "checkpoints_waiting",
+        "FASTBREAK_CHECKPOINTS_WAITING",
+        "30",
+        "checkpoints that may wait for Postgres to take them; with more, exports are refused",
+    ),
     setting("retention_fine", "FASTBREAK_RETENTION_FINE", "48h", "life of windows as ingested"),
     setting("retention_minute", "FASTBREAK_RETENTION_MINUTE", "30d", "life of minutes"),
     setting("retention_hour", "FASTBREAK_RETENTION_HOUR", "400d", "life of hours"),

@@ -85,7 +85,8 @@ pub(super) async fn live() -> &'static str {
 
 /// `GET /readyz`: exports would be taken.
 pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let ready = state.ready.load(Ordering::Relaxed) && database_is_up(&state).await;
+    let is_open = state.ready.load(Ordering::Relaxed) && !state.ingest.is_refusing();
+    let ready = is_open && database_is_up(&state).await;
     if ready { "ready\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response() }
 }
 

@@ -79,16 +79,22 @@ impl Signals {
         self.wake.notify_one();
     }
 
-    /// True while the database is known to be away. Once the pause is over one caller is told false, and finds out.
-    pub(super) fn is_broken(&self) -> bool {
+    /// Whether an export may try the database. While it is known to be away none may; once the pause is over one is let
+    /// through, and finds out.
+    pub(super) fn may_try(&self) -> bool {
         let until = self.broken_until.load(Ordering::Relaxed);
         if until == 0 {
-            return false;
+            return true;
         }
         let now = self.started.elapsed();
         let next = (now + PROBE_FOR).as_millis() as u64;
-        (now.as_millis() as u64) < until
-            || self.broken_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        (now.as_millis() as u64) >= until
+            && self.broken_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// True while exports are refused. Who only looks takes nobody's turn to try.
+    pub(super) fn is_broken(&self) -> bool {
+        (self.started.elapsed().as_millis() as u64) < self.broken_until.load(Ordering::Relaxed)
     }
 
     fn open_breaker(&self) {
@@ -228,7 +234,7 @@ impl Committer {
         }
         self.streams.share(stream.id(), seq, frame);
         if cut {
-            self.streams.wake_flusher.notify_one();
+            self.streams.sealed(&stream);
         }
         Ok(())
     }
@@ -362,4 +368,27 @@ fn size(pending: &Pending) -> usize {
     let spans = pending.export.spans.as_ref().map_or(0, |spans| spans.body.len());
     let points = pending.export.sections.iter().map(|section| section.points.len()).sum::<usize>();
     pending.export.defined_bytes + points + spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_pause_one_export_tries_and_whoever_looks_takes_nobodys_turn() {
+        let signals = Signals::default();
+        assert!(signals.may_try() && signals.may_try() && !signals.is_broken());
+        signals.open_breaker();
+        assert!(!signals.may_try() && signals.is_broken());
+        // As if the pause were over.
+        signals.broken_until.store(1, Ordering::Relaxed);
+        while signals.started.elapsed() < Duration::from_millis(2) {
+            std::thread::yield_now();
+        }
+        assert!(!signals.is_broken() && !signals.is_broken());
+        assert!(signals.may_try() && !signals.may_try(), "one");
+        assert!(signals.is_broken());
+        signals.close_breaker();
+        assert!(signals.may_try() && signals.may_try());
+    }
 }

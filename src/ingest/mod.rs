@@ -79,11 +79,14 @@ pub struct Config {
     pub caps: SeriesCaps,
     /// Points older than this are refused.
     pub retention: TimeDelta,
+    /// Generations that may wait to be in blocks: until then they are in memory.
+    pub checkpoints_waiting: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { limits: Limits::default(), caps: SeriesCaps::default(), retention: TimeDelta::hours(48) }
+        let (limits, caps) = (Limits::default(), SeriesCaps::default());
+        Self { limits, caps, retention: TimeDelta::hours(48), checkpoints_waiting: 30 }
     }
 }
 
@@ -136,8 +139,14 @@ impl Ingest {
     /// Walks, commits and answers one export that came over `transport`.
     async fn export(&self, signal: Signal, transport: &'static str, body: Admitted) -> Result<Ack, Refusal> {
         self.metrics.received(signal, transport, body.bytes.len());
-        if self.signals.is_broken() {
+        if !self.signals.may_try() {
             return Err(Refusal::unavailable("the database is not available"));
+        }
+        if self.is_behind() {
+            let (most, waiting) = (self.config.checkpoints_waiting, self.streams.checkpoints_waiting());
+            return Err(Refusal::unavailable(format!(
+                "{waiting} checkpoints wait to be written, limit checkpoints_waiting of {most}"
+            )));
         }
         let key = xxh3_128_with_seed(&body.bytes, self.seed ^ signal as u64).to_le_bytes();
         let mut export =
@@ -194,10 +203,15 @@ impl Ingest {
         self.metrics.in_flight_bytes.set(self.admission.in_flight() as i64);
     }
 
-    /// True while exports are refused at once, the database having failed a moment ago.
+    /// True while exports are refused at once: the database has failed a moment ago, or takes no blocks.
     #[must_use]
     pub fn is_refusing(&self) -> bool {
-        self.signals.is_broken()
+        self.signals.is_broken() || self.is_behind()
+    }
+
+    /// What is acknowledged now would only fill memory.
+    fn is_behind(&self) -> bool {
+        self.streams.checkpoints_waiting() >= self.config.checkpoints_waiting
     }
 
     /// Ends the open generation, so that it can be flushed.

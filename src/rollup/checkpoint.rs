@@ -64,7 +64,9 @@ pub async fn run_flusher(streams: Arc<Streams>, cancel: CancellationToken) {
                 streams.metrics.checkpoint_failed();
                 tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
                 if cancel.is_cancelled() || matches!(error, CheckpointError::Storage(StorageError::Fenced)) {
-                    // What is not flushed is in the journal; whoever has the stream folds it.
+                    // What is not flushed is in the journal; whoever has the stream folds it. Ours does not wait for it: the
+                    // next export finds out and begins another.
+                    streams.metrics.checkpoints_waiting.set(0);
                     tokio::select! {
                         () = woken => {}
                         () = cancel.cancelled() => return,
@@ -86,6 +88,8 @@ async fn flush_all(
     for generation in stream.head.sealed_after(*cursor) {
         flush(streams, (stream.id(), epoch), &generation).await?;
         *cursor = generation.last_seq;
+        stream.head.forget_flushed(*cursor, Instant::now());
+        streams.count_waiting(stream);
     }
     stream.head.forget_flushed(*cursor, Instant::now());
     Ok(())

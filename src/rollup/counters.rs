@@ -18,6 +18,8 @@ pub struct RollupMetrics {
     checkpoint_blocks: Counter,
     checkpoint_bytes: Counter,
     checkpoint_failures: Counter,
+    /// Generations of our own stream that are not in blocks yet, the open one apart.
+    pub(super) checkpoints_waiting: Gauge,
     compacted_blocks: Counter,
     compaction_failures: Counter,
     /// When the last checkpoint was written, in Unix time; zero before the first.
@@ -42,6 +44,7 @@ impl Default for RollupMetrics {
             checkpoint_blocks: Counter::default(),
             checkpoint_bytes: Counter::default(),
             checkpoint_failures: Counter::default(),
+            checkpoints_waiting: Gauge::default(),
             compacted_blocks: Counter::default(),
             compaction_failures: Counter::default(),
             checkpoint_timestamp_seconds: Gauge::default(),
@@ -70,6 +73,12 @@ impl RollupMetrics {
         registry.register("checkpoint_blocks", "Blocks written by checkpoints", self.checkpoint_blocks.clone());
         registry.register("checkpoint_bytes", "Bytes of those blocks", self.checkpoint_bytes.clone());
         registry.register("checkpoint_failures", "Checkpoints to be tried again", self.checkpoint_failures.clone());
+        let waiting = self.checkpoints_waiting.clone();
+        registry.register(
+            "checkpoints_waiting",
+            "Checkpoints not written yet; at the limit exports are refused",
+            waiting,
+        );
         registry.register("compacted_blocks", "Blocks written by compaction", self.compacted_blocks.clone());
         registry.register("compaction_failures", "Spans that could not be rewritten", self.compaction_failures.clone());
         let written_at = self.checkpoint_timestamp_seconds.clone();

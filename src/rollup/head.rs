@@ -190,6 +190,12 @@ impl Head {
         sealed.filter(|generation| generation.last_seq > cursor_seq).map(Arc::clone).collect()
     }
 
+    /// Sealed generations that are not known to be in blocks.
+    #[must_use]
+    pub fn unflushed(&self) -> usize {
+        self.inner.read().sealed.iter().filter(|sealed| sealed.flushed.is_none()).count()
+    }
+
     /// Notes which generations are in blocks, and forgets those that have been for a while.
     pub fn forget_flushed(&self, cursor_seq: i64, now: Instant) {
         let kept = FLUSHED_KEPT.max(2 * Duration::from_millis(self.width.millis().unsigned_abs()));

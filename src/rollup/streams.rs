@@ -62,7 +62,7 @@ pub struct Streams {
     /// Look at the other streams now.
     pub wake_follower: Notify,
     /// A generation was sealed.
-    pub wake_flusher: Notify,
+    pub(super) wake_flusher: Notify,
 }
 
 impl Streams {
@@ -145,6 +145,22 @@ impl Streams {
         self.metrics.series.set(self.registry.series_count() as i64);
         let windows: usize = streams.iter().map(|stream| stream.head.entries()).sum();
         self.metrics.head_windows.set(windows as i64);
+    }
+
+    /// A generation of our own stream was sealed.
+    pub fn sealed(&self, own: &Stream) {
+        self.count_waiting(own);
+        self.wake_flusher.notify_one();
+    }
+
+    pub(super) fn count_waiting(&self, own: &Stream) {
+        self.metrics.checkpoints_waiting.set(own.head.unflushed() as i64);
+    }
+
+    /// Generations of our own stream that wait to be in blocks.
+    #[must_use]
+    pub fn checkpoints_waiting(&self) -> usize {
+        usize::try_from(self.metrics.checkpoints_waiting.get()).unwrap_or_default()
     }
 
     /// True while Redis answers; `None` without one.

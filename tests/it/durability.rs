@@ -3,10 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::export::{DELTA, bytes, counter, http, now, point, request};
+use tonic_types::StatusExt;
+
+use crate::support::export::{DELTA, bytes, counter, grpc, http, now, point, request};
 use crate::support::postgres::{open_dir, start};
 use crate::support::server::{Options, client};
-use crate::support::{Database, Server};
+use crate::support::{Database, Server, eventually};
 
 /// Ports that stay the same over restarts.
 fn fixed_ports(options: Options, server: &Server) -> Options {
@@ -58,6 +60,36 @@ async fn twenty_kills_of_the_server_lose_nothing_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_cannot_be_written_fill_memory_no_further_than_the_limit() {
+    let database = Database::create().await;
+    let options = Options::on(&database).with("FASTBREAK_CHECKPOINT", "100ms");
+    let server = options.with("FASTBREAK_CHECKPOINTS_WAITING", "3").start();
+    let send = async || {
+        let point = point(1.0, now(), &[]);
+        grpc(&server.grpc, request("shop", vec![counter("orders", DELTA, vec![point])])).await
+    };
+    database.execute("ALTER TABLE blocks RENAME TO away").await;
+    let (mut taken, mut refused) = (0, None);
+    eventually("exports are refused", async || {
+        match send().await {
+            Ok(_) => taken += 1,
+            Err(status) => refused = Some(status),
+        }
+        refused.is_some()
+    })
+    .await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("limit checkpoints_waiting of 3"), "{refused}");
+    assert!(refused.get_details_retry_info().is_some(), "{refused}");
+    let ready = client().get(format!("{}/readyz", server.http)).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    database.execute("ALTER TABLE away RENAME TO blocks").await;
+    eventually("they are taken again", async || send().await.is_ok()).await;
+    assert_eq!(server.number("sum(increase(orders_total[1h]))").await, Some(f64::from(taken + 1)), "none was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn postgres_stopped_at_once_under_load_loses_nothing_and_doubles_nothing() {
     let data_dir = open_dir("crashing-pg");
     let (url, mut pid) = start(data_dir.clone());
@@ -92,7 +124,7 @@ async fn with_postgres_away_senders_are_told_at_once_when_to_come_again() {
     let client = client();
     let mut slowest = Duration::ZERO;
     let mut refused = 0;
-    crate::support::eventually("twenty exports are refused", async || {
+    eventually("twenty exports are refused", async || {
         let body = bytes(&request("shop", vec![counter("sent", DELTA, vec![point(1.0, now(), &[])])]));
         let began = Instant::now();
         let post =
@@ -111,5 +143,5 @@ async fn with_postgres_away_senders_are_told_at_once_when_to_come_again() {
     .await;
     let _restarted = tokio::task::spawn_blocking(move || start(data_dir)).await.unwrap();
     let body = bytes(&request("shop", vec![counter("sent", DELTA, vec![point(1.0, now(), &[])])]));
-    crate::support::eventually("exports are taken again", async || http(&client, &server.otlp_http, &body).await).await;
+    eventually("exports are taken again", async || http(&client, &server.otlp_http, &body).await).await;
 }
