@@ -202,6 +202,15 @@ pub(crate) fn memory_of(name: &str) {
     println!("{resident:.1} {held} (empty {empty:.1}{})", counted.unwrap_or_default());
 }
 
+/// Reads of one that is full, and nothing else.
+pub(crate) fn reads_of(name: &str, turns: u32) {
+    let peer = peer(name, 100_000, 100_000 * BYTES_EACH);
+    let trace = zipf(1_000_000, 0.99, READS, 0);
+    mixed(&*peer, &trace);
+    let rates = (0..turns).map(|_| gets(&*peer, &trace)).collect();
+    println!("{:.2} M/s", median(rates) / 1e6);
+}
+
 pub(crate) fn memory() {
     println!("\nmemory: 1 000 000 entries of 64 B, whole process resident (goal: at most 100 MB)");
     let mut each = Vec::new();

@@ -1,7 +1,8 @@
 //! The cache and the batcher beside the libraries that one would use instead, in one run.
 //!
 //! `cargo bench -p fastbreak-client --bench cache`; with a word behind `--`, only the part of this name: level1, memory,
-//! level2, flights, batcher. Rates are per second of this machine and swing by a quarter; what counts are the ratios: all
+//! level2, flights, batcher; with `--reads-of NAME TURNS`, so many million reads of one library, for instructions to be counted
+//! (`perf stat`, `valgrind --tool=callgrind`): the difference of two counts is that of the reads. Rates are per second of this machine and swing by a quarter; what counts are the ratios: all
 //! take turns, and each has the median of its turns.
 
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -28,10 +29,10 @@ fn cpu_seconds() -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if let [flag, name] = arguments.as_slice()
-        && flag == "--memory-of"
-    {
-        return level1::memory_of(name);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--memory-of", name] => return level1::memory_of(name),
+        ["--reads-of", name, turns] => return level1::reads_of(name, turns.parse().unwrap()),
+        _ => {}
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|word| word == part);
     if wanted("memory") {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use smallvec::SmallVec;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::ms;
@@ -23,8 +22,35 @@ use super::trip::Trip;
 
 /// Values up to this size are taken out of memory without an allocation.
 const SMALL: usize = 256;
+
 /// A value taken out of memory. Deserialising it runs the host's code, which no lock may wait for.
-type Taken = SmallVec<[u8; SMALL]>;
+struct Taken {
+    small: [u8; SMALL],
+    len: usize,
+    large: Vec<u8>,
+}
+
+impl Taken {
+    #[inline]
+    const fn new() -> Self {
+        Self { small: [0; SMALL], len: 0, large: Vec::new() }
+    }
+
+    #[inline]
+    fn take(&mut self, value: &[u8]) {
+        if let Some(small) = self.small.get_mut(..value.len()) {
+            small.copy_from_slice(value);
+            self.len = value.len();
+        } else {
+            self.large = value.to_vec();
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        if self.large.is_empty() { self.small.get(..self.len).unwrap_or_default() } else { &self.large }
+    }
+}
 
 /// What memory says.
 pub(super) enum Seen<V> {
@@ -146,14 +172,14 @@ impl<S: Source> Inner<S> {
                     let looked = self.stands((key, hash), (&held.meta, held.tags()), (is_read, &wanted));
                     if looked.is_wanted {
                         is_taken = true;
-                        taken.extend_from_slice(held.value);
+                        taken.take(held.value);
                     }
                     looked
                 };
                 let (age, is_negative) = l1.read(hash, key.as_bytes(), look)?;
                 // Bytes that are no such value are as good as none.
                 let is_value = is_taken && !is_negative;
-                (age, is_taken && is_negative, if is_value { self.codec.decode(&taken) } else { None })
+                (age, is_taken && is_negative, if is_value { self.codec.decode(taken.bytes()) } else { None })
             }
             Memory::Values(values) => {
                 let look = |meta: &Meta, tags: &[u32]| {

@@ -58,6 +58,7 @@ pub(super) enum Standing {
 }
 
 impl Stamps {
+    #[inline]
     pub(super) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }

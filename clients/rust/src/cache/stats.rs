@@ -8,6 +8,7 @@ use std::time::Duration;
 pub(super) struct Count(AtomicU64);
 
 impl Count {
+    #[inline]
     pub(super) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }

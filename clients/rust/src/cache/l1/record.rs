@@ -53,6 +53,7 @@ pub(crate) struct Held<'a> {
 
 impl Held<'_> {
     /// Hashes of its tags.
+    #[inline]
     pub(crate) fn tags(&self) -> impl Iterator<Item = u32> {
         self.tags.as_chunks::<4>().0.iter().map(|tag| u32::from_le_bytes(*tag))
     }
