@@ -45,6 +45,7 @@ const WALLS: &[(&str, &[&str])] = &[
         "fastbreak_client",
         &[
             "cli/demo",
+            "grpc/policy_words.rs",
             "ingest/statement.rs",
             "policy",
             "query/engine.rs",

@@ -225,7 +225,60 @@ pub(super) fn read(given: Option<proto::Policy>) -> Result<model::Policy, Status
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// What the SDK makes of it.
+    fn taken(policy: &model::Policy) -> Result<fastbreak_client::policy::Policy, String> {
+        use proto::assigned_policy::Kind;
+        let of_cache = policy.cache.as_ref().map(|policy| Kind::Cache(cache(policy)));
+        let kind = of_cache.or(policy.batch.as_ref().map(|policy| Kind::Batch(batch(policy))));
+        let told = proto::AssignedPolicy { kind, ..Default::default() }.encode_to_vec();
+        (&fastbreak_client::proto::AssignedPolicy::decode(&*told).expect("the same words")).try_into()
+    }
+
+    /// Values about the limits of any field; what does not fit a field is refused as JSON already.
+    fn values() -> Vec<Value> {
+        let spans = ["0s", "1ms", "200ms", "1s", "9s", "11s", "1m", "10m", "1h", "2h", "7d", "8d", "30d", "31d"];
+        let shares = [0.0, 0.0001, 0.5, 0.9, 0.95, 1.0, 1.5, 10.0, 11.0, 1e6, 2e6, 1e9, 2e9];
+        let powers = [0, 1, 7, 10, 20, 24, 30, 40].map(|n| 1_u64 << n);
+        let numbers = [0, 20, 21, 100, 101, 1_000, 1_001, 10_000, 10_001, 100_000, 100_001, 1_000_000_001];
+        let spans = spans.into_iter().map(Value::from);
+        let numbers = powers.into_iter().chain(numbers).map(Value::from);
+        spans.chain(shares.into_iter().map(Value::from)).chain(numbers).collect()
+    }
+
+    #[test]
+    fn what_is_accepted_here_is_taken_by_the_sdk() {
+        let cache = "l1Ttl l2Ttl ttlJitter l1MaxBytes compressionThresholdBytes grace staleWhileRevalidate earlyRefresh \
+                     lease negativeTtl loadTimeout l2Timeout writeQueue writeBatch writeWait coherenceLease warmKeys sampleRatio";
+        let batch = "maxItems maxBytes maxWait maxConcurrentBatches maxQueued callTimeout deadline latencyBudget";
+        let retry = "attempts base max budgetRatio budgetReserve";
+        let check = |kind: &str, part: &Value| {
+            let policy = json!({ "id": "any", "name": "Any", kind: part });
+            let policy = serde_json::from_value::<model::Policy>(policy).ok().filter(|policy| policy.check().is_ok());
+            let taken = policy.as_ref().map(taken);
+            assert!(taken.as_ref().is_none_or(Result::is_ok), "{part}: {taken:?}");
+            taken.is_some()
+        };
+        for (kind, fields) in [("cache", cache), ("batch", batch)] {
+            for field in fields.split_whitespace() {
+                let accepted = values().iter().filter(|value| check(kind, &json!({ field: value }))).count();
+                assert!((2..values().len()).contains(&accepted), "{kind}.{field}: {accepted} of {}", values().len());
+            }
+            for field in retry.split_whitespace() {
+                let with = |base: &str, value: &Value| json!({ "retry": { "base": base, field: value } });
+                let accepted = |base| values().iter().filter(|value| check(kind, &with(base, value))).count();
+                assert!(accepted("100ms") > 1 && accepted("20s") <= accepted("100ms"), "{kind}.retry.{field}");
+            }
+        }
+        for (burst, per_second) in values().iter().flat_map(|burst| values().into_iter().map(move |rate| (burst, rate)))
+        {
+            check("batch", &json!({ "rate": { "perSecond": per_second, "burst": burst } }));
+        }
+    }
 
     #[test]
     fn every_field_comes_back_as_it_was() {
@@ -235,7 +288,7 @@ mod tests {
                 "selector": { "service": "shop*", "target": "product:*", "labels": { "region": "eu" } },
                 "bounds": { "maxTtl": "1h", "minRate": 2.5, "maxLease": "10m" },
                 "cache": {
-                    "strategy": "behind", "l1Ttl": "1m", "l2Ttl": "2h", "ttlJitter": 0.2, "l1MaxBytes": 1024,
+                    "strategy": "behind", "l1Ttl": "1m", "l2Ttl": "2h", "ttlJitter": 0.2, "l1MaxBytes": 1_048_576,
                     "compression": "zstd", "compressionThresholdBytes": 512, "grace": "1s", "lease": "2s",
                     "retry": { "attempts": 2, "base": "10ms", "max": "1s", "budgetRatio": 0.5, "budgetReserve": 3 },
                     "staleWhileRevalidate": "3s", "earlyRefresh": "4s", "negativeTtl": "5s", "loadTimeout": "6s",

@@ -26,6 +26,10 @@ pub(super) const CONCURRENT_MAX: u32 = 1_000;
 /// Faster rates are nobody's; calls a second.
 pub(super) const RATE_MAX: f64 = 1e9;
 
+/// The waits between tries, where nobody says.
+const RETRY_BASE: Period = Period::milliseconds(100);
+const RETRY_MAX: Period = Period::seconds(10);
+
 const MILLISECOND: Period = Period::milliseconds(1);
 
 impl Policy {
@@ -91,9 +95,9 @@ fn check_cache(mistakes: &mut Mistakes, cache: &CachePolicy) {
     }
     let lease = cache.coherence_lease.filter(|lease| *lease > Period::ZERO);
     mistakes.within("cache.coherenceLease", lease, (COHERENCE_MIN, COHERENCE_MAX));
-    mistakes.within("cache.ttlJitter", cache.ttl_jitter, (0.0, 1.0));
+    mistakes.within("cache.ttlJitter", cache.ttl_jitter, (0.0, 0.9));
     mistakes.within("cache.sampleRatio", cache.sample_ratio, (0.0, 1.0));
-    mistakes.within("cache.l1MaxBytes", cache.l1_max_bytes, (0, 1 << 40));
+    mistakes.within("cache.l1MaxBytes", cache.l1_max_bytes, (1 << 20, 1 << 40));
     mistakes.within("cache.compressionThresholdBytes", cache.compression_threshold_bytes, (0, 1 << 30));
     mistakes.within("cache.writeQueue", cache.write_queue, (1, 1_000_000));
     mistakes.within("cache.writeBatch", cache.write_batch, (1, 10_000));
@@ -122,6 +126,8 @@ fn check_retry(mistakes: &mut Mistakes, field: &str, retry: Option<&RetryPolicy>
     mistakes.within(&format!("{field}.attempts"), retry.attempts, (1, 20));
     mistakes.within(&format!("{field}.base"), retry.base, (Period::ZERO, Period::minutes(60)));
     mistakes.within(&format!("{field}.max"), retry.max, (Period::ZERO, Period::minutes(60)));
+    let (base, max) = (retry.base.unwrap_or(RETRY_BASE), retry.max.unwrap_or(RETRY_MAX));
+    mistakes.unless(base <= max, &format!("{field}.max"), || format!("must be at least {base}, the base, not {max}"));
     mistakes.within(&format!("{field}.budgetRatio"), retry.budget_ratio, (0.0, 10.0));
     mistakes.within(&format!("{field}.budgetReserve"), retry.budget_reserve, (0, 10_000));
 }

@@ -59,7 +59,7 @@ const CACHE: FieldGroup[] = [
       field('cache.l1Ttl', 'period', 'Fresh in memory for', '1m', 'An entry is fresh in memory for {}.', { none: 'Nothing is kept in memory.' }),
       field('cache.l2Ttl', 'period', 'Fresh in Redis for', '1h', 'An entry is fresh in Redis for {}.', { none: 'Nothing is kept in Redis.' }),
       field('cache.ttlJitter', 'share', 'Shortened by up to', 0.1, 'Each life is shortened by up to {}, so that not all end at once.', { none: 'Lives are not shortened.' }),
-      field('cache.l1MaxBytes', 'bytes', 'Memory, at most', 64 * 2 ** 20, 'Memory holds at most {}.', { none: 'Nothing is kept in memory.' }),
+      field('cache.l1MaxBytes', 'bytes', 'Memory, at most', 64 * 2 ** 20, 'Memory holds at most {}.'),
       field('cache.bypass', 'yes', 'Straight to the source', false, 'Every call goes straight to the source, as if there were no cache.', { none: 'Reads are answered from the cache.' }),
     ],
   },

@@ -68,8 +68,9 @@ impl BatchPolicy {
     /// # Errors
     /// The first field that is out of its range.
     pub fn check(&self) -> Result<(), PolicyError> {
+        const RATE_MAX: f64 = 1e9;
         let timed = |duration: Duration| !duration.is_zero() && duration <= HOUR;
-        let rate_is_sound = |rate: &Rate| rate.per_second > 0.0 && rate.per_second <= 1e6 && rate.burst >= 1;
+        let rate_is_sound = |rate: &Rate| rate.per_second > 0.0 && rate.per_second <= RATE_MAX && rate.burst >= 1;
         first_unsound([
             ((1..=100_000).contains(&self.max_items), "max_items", "from 1 to 100000"),
             ((1..=1 << 30).contains(&self.max_bytes), "max_bytes", "from 1 B to 1 GiB"),
@@ -79,7 +80,11 @@ impl BatchPolicy {
             (self.latency_budget.is_none_or(|budget| budget <= HOUR), "latency_budget", "at most 1h"),
             (timed(self.call_timeout), "call_timeout", "greater than 0 and at most 1h"),
             (timed(self.deadline), "deadline", "greater than 0 and at most 1h"),
-            (self.rate.as_ref().is_none_or(rate_is_sound), "rate", "up to 1000000 a second with a burst of at least 1"),
+            (
+                self.rate.as_ref().is_none_or(rate_is_sound),
+                "rate",
+                "up to 1000000000 a second with a burst of at least 1",
+            ),
         ])?;
         self.retry.check()
     }

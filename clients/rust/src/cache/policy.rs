@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::retry::{HOUR, first_unsound};
 pub use crate::retry::{PolicyError, Retry};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest life of anything.
+const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How reads and writes go through a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,16 +119,16 @@ impl CachePolicy {
     pub fn check(&self) -> Result<(), PolicyError> {
         let timed = |duration: Duration| !duration.is_zero() && duration <= HOUR;
         first_unsound([
-            (self.l1_ttl <= WEEK, "l1_ttl", "at most 7 d"),
-            (self.l2_ttl <= WEEK, "l2_ttl", "at most 7 d"),
+            (self.l1_ttl <= LIFE_MAX, "l1_ttl", "at most 30 d"),
+            (self.l2_ttl <= LIFE_MAX, "l2_ttl", "at most 30 d"),
             ((0.0..=0.9).contains(&self.ttl_jitter), "ttl_jitter", "from 0 to 0.9"),
             ((1 << 20..=1 << 40).contains(&self.l1_max_bytes), "l1_max_bytes", "from 1 MiB to 1 TiB"),
             (self.compression_threshold_bytes <= 1 << 30, "compression_threshold_bytes", "at most 1 GiB"),
-            (self.grace <= WEEK, "grace", "at most 7 d"),
-            (self.stale_while_revalidate <= WEEK, "stale_while_revalidate", "at most 7 d"),
-            (self.early_refresh <= DAY, "early_refresh", "at most 24 h"),
+            (self.grace <= LIFE_MAX, "grace", "at most 30 d"),
+            (self.stale_while_revalidate <= LIFE_MAX, "stale_while_revalidate", "at most 30 d"),
+            (self.early_refresh <= LIFE_MAX, "early_refresh", "at most 30 d"),
             (self.lease <= HOUR, "lease", "at most 1h"),
-            (self.negative_ttl <= WEEK, "negative_ttl", "at most 7 d"),
+            (self.negative_ttl <= LIFE_MAX, "negative_ttl", "at most 30 d"),
             (timed(self.load_timeout), "load_timeout", "greater than 0 and at most 1h"),
             (timed(self.l2_timeout), "l2_timeout", "greater than 0 and at most 1h"),
             ((1..=10_000_000).contains(&self.write_queue), "write_queue", "from 1 to 10000000"),

@@ -32,6 +32,15 @@ pub enum Policy {
     Batch(BatchPolicy),
 }
 
+impl TryFrom<&proto::AssignedPolicy> for Policy {
+    type Error = String;
+
+    /// From the wire, checked; what is left out is as by default.
+    fn try_from(assigned: &proto::AssignedPolicy) -> Result<Self, String> {
+        super::convert::policy(assigned.kind.as_ref())
+    }
+}
+
 impl Policy {
     /// What it is about.
     #[must_use]
