@@ -46,6 +46,7 @@ impl Holds {
                 Ok(())
             };
             if let Err(error) = followed {
+                self.policies.metrics.rule_overrides_failed.inc();
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(rule = rule.id, error, "a policy is not changed as the rule says");
             }

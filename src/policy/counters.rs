@@ -30,6 +30,8 @@ pub struct PolicyMetrics {
     pub overrides_put: Counter,
     /// Overrides that ended.
     pub overrides_ended: Counter,
+    /// Times that an override which a rule holds was not put or ended as the rule says.
+    pub rule_overrides_failed: Counter,
     /// Rollouts started here.
     pub rollouts_started: Counter,
     /// Rollouts rolled back here.
@@ -57,6 +59,7 @@ impl Default for PolicyMetrics {
             converging: Gauge::default(),
             overrides_put: Counter::default(),
             overrides_ended: Counter::default(),
+            rule_overrides_failed: Counter::default(),
             rollouts_started: Counter::default(),
             rollouts_rolled_back: Counter::default(),
             fleet_rows: Counter::default(),
@@ -88,6 +91,7 @@ impl PolicyMetrics {
             ("invalidations_sent", "Invalidations sent to instances", &self.invalidations_sent),
             ("overrides_put", "Overrides put or renewed here", &self.overrides_put),
             ("overrides_ended", "Overrides that were ended here, or whose lease was over", &self.overrides_ended),
+            ("rule_overrides_failed", "Overrides not put or ended as a rule says", &self.rule_overrides_failed),
             ("rollouts_started", "Rollouts started here", &self.rollouts_started),
             ("rollouts_rolled_back", "Rollouts rolled back here", &self.rollouts_rolled_back),
             ("fleet_rows", "Rows of instances written", &self.fleet_rows),

@@ -18,6 +18,8 @@ const SHARD_BYTES: usize = 16 << 20;
 const SHARDS_MAX: usize = 64;
 /// What a value is thought to take, for the memory of what is gone; it need not be near.
 const BYTES_EACH: usize = 1 << 10;
+/// Entries are counted anew once in so many inserts: all shards are asked.
+const COUNTED_EACH: usize = 64;
 
 /// A key with its hash, so that it is hashed once.
 pub(super) struct Key {
@@ -117,6 +119,7 @@ struct Past {
     evicted: Count,
     /// Entries when that was last looked at.
     entries: AtomicUsize,
+    inserts: AtomicUsize,
 }
 
 impl Past {
@@ -203,7 +206,9 @@ impl<V: Clone> Values<V> {
             return Stored::TooLarge;
         }
         let kept = Kept { meta, stamp: AtomicU32::new(meta.stamp), tags: tags.into(), value, bytes };
-        self.past.entries.store(self.cache.len(), Ordering::Relaxed);
+        if self.past.inserts.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EACH) {
+            self.past.entries.store(self.cache.len(), Ordering::Relaxed);
+        }
         self.cache.insert(Key { hash, text: text.into() }, Arc::new(kept));
         Stored::Kept
     }
