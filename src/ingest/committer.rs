@@ -169,8 +169,15 @@ impl Committer {
                     self.signals.close_breaker();
                     group.drain(..).for_each(|pending| self.acknowledge(pending, false));
                 }
-                Err(AppendError::Duplicate) => group = self.answer_duplicates(group).await,
-                Err(AppendError::Fenced) => self.own = None,
+                // It has answered, whatever it says.
+                Err(AppendError::Duplicate) => {
+                    self.signals.close_breaker();
+                    group = self.answer_duplicates(group).await;
+                }
+                Err(AppendError::Fenced) => {
+                    self.signals.close_breaker();
+                    self.own = None;
+                }
                 Err(AppendError::Unknown(error)) => {
                     // It may have held a cut, after which nothing counts as defined.
                     self.generation += 1;

@@ -139,8 +139,9 @@ impl Ingest {
     /// Walks, commits and answers one export that came over `transport`.
     async fn export(&self, signal: Signal, transport: &'static str, body: Admitted) -> Result<Ack, Refusal> {
         self.metrics.received(signal, transport, body.bytes.len());
-        if !self.signals.may_try() {
-            return Err(Refusal::unavailable("the database is not available"));
+        let away = || Refusal::unavailable("the database is not available");
+        if self.signals.is_broken() {
+            return Err(away());
         }
         if self.is_behind() {
             let (most, waiting) = (self.config.checkpoints_waiting, self.streams.checkpoints_waiting());
@@ -159,6 +160,10 @@ impl Ingest {
         }
         if signal == Signal::Traces {
             export.spans = Some(spooled(&mut export, &body.bytes));
+        }
+        // Only now is it sure to be tried.
+        if !self.signals.may_try() {
+            return Err(away());
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key, signal, export, _admitted: body.permits, reply };

@@ -92,6 +92,7 @@ async fn flush_all(
         streams.count_waiting(stream);
     }
     stream.head.forget_flushed(*cursor, Instant::now());
+    streams.count_waiting(stream);
     Ok(())
 }
 
