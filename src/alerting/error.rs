@@ -55,6 +55,7 @@ impl AlertingError {
             WriteError::Exists => Self::Exists(what),
             WriteError::Stale(revision) => Self::Stale { what, revision },
             WriteError::Busy(other) => Self::Impossible(format!("{other} of {what} is under way")),
+            WriteError::Full(limit) => Self::Impossible(limit),
             WriteError::Storage(error) => Self::Storage(error),
         }
     }

@@ -10,15 +10,22 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::evaluate::Verdict;
-use crate::model::{AlertState, Period, Rule};
+use crate::model::{AlertState, HeldOverride, Period, Rule};
 use crate::policy::{Policies, PolicyError, WantedOverride};
 use crate::storage::Change;
 
 /// What rules hold.
 pub(super) struct Holds {
     policies: std::sync::Arc<Policies>,
-    /// By id of the override: when it is to be renewed.
-    held: Mutex<HashMap<String, Instant>>,
+    /// By id of the override.
+    held: Mutex<HashMap<String, Held>>,
+}
+
+/// What was put last.
+struct Held {
+    over: HeldOverride,
+    /// When it is to be renewed.
+    due: Instant,
 }
 
 impl Holds {
@@ -56,7 +63,7 @@ impl Holds {
     async fn hold(&self, rule: &Rule, n: usize, interval: Period) -> Result<(), PolicyError> {
         let (id, Some(over)) = (id_of(rule, n), rule.overrides.get(n)) else { return Ok(()) };
         let now = Instant::now();
-        if self.held.lock().get(&id).is_some_and(|due| *due > now) {
+        if self.held.lock().get(&id).is_some_and(|held| held.over == *over && held.due > now) {
             return Ok(());
         }
         // It must outlast some evaluations, each of which may renew it.
@@ -70,9 +77,19 @@ impl Holds {
             rule_id: Some(rule.id.clone()),
             change: Change { author: "alerting".to_owned(), reason: format!("{} fires", rule.name) },
         };
-        self.policies.put_override(wanted).await?;
-        let third = Duration::from_millis(lease.millis().unsigned_abs() / 3);
-        self.held.lock().insert(id, now + third);
+        let put = match self.policies.put_override(wanted.clone()).await {
+            // The rule held it on another policy before.
+            Err(PolicyError::Exists(_)) => {
+                let change =
+                    Change { reason: format!("{} is about another policy now", rule.name), ..wanted.change.clone() };
+                self.end(&id, &change).await?;
+                self.policies.put_override(wanted).await?
+            }
+            put => put?,
+        };
+        // Its lease is as long as the policy allows.
+        let third = Duration::from_millis(put.row.lease_ms.unsigned_abs() / 3);
+        self.held.lock().insert(id, Held { over: over.clone(), due: now + third });
         Ok(())
     }
 
@@ -80,7 +97,11 @@ impl Holds {
         let id = id_of(rule, n);
         self.held.lock().remove(&id);
         let change = Change { author: "alerting".to_owned(), reason: format!("{} is resolved", rule.name) };
-        match self.policies.end_override(&id, &change).await {
+        self.end(&id, &change).await
+    }
+
+    async fn end(&self, id: &str, change: &Change) -> Result<(), PolicyError> {
+        match self.policies.end_override(id, change).await {
             // Its lease was over, or it was never put.
             Ok(()) | Err(PolicyError::Absent(_)) => Ok(()),
             Err(error) => Err(error),
