@@ -29,6 +29,8 @@ const WATCHERS_MAX: usize = 50_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest name, label and the like, in bytes.
 const WORD_BYTES_MAX: usize = 200;
+/// What is kept of an error that an instance tells, in bytes.
+const ERROR_BYTES_MAX: usize = 1 << 10;
 /// Most policies that an instance may say it runs.
 const RUNNING_MAX: usize = 10_000;
 /// Messages to an instance that lie ready: a Pong beside what it was sent before.
@@ -74,6 +76,8 @@ impl Watchers {
             policies: Arc::clone(&self.policies),
             say,
             sent: 0,
+            answered: 0,
+            told_change: false,
             asked: None,
             waits_until: None,
             ping: None,
@@ -83,39 +87,46 @@ impl Watchers {
                 house
             },
         };
-        // It is in the fleet before it is told anything that its memory may be read by, and the house is known.
-        let known = async {
-            self.policies.instance_is(stream.row(true, true)).await;
-            Arc::clone(&self.policies).fresh().await
-        };
-        if timeout(PATIENCE, known).await.is_err() {
-            return Err(Status::unavailable("the database did not answer"));
-        }
+        // On its own from here on: who gives up while it is entered is still said to be gone.
         tokio::spawn(stream.run(said, permit));
         Ok(ReceiverStream::new(saying))
     }
+}
+
+/// What an instance says is wrong, fit to be kept.
+fn plain(error: &str) -> String {
+    let end = error.floor_char_boundary(ERROR_BYTES_MAX);
+    error[..end].replace(char::is_control, " ")
+}
+
+/// Fit to be kept.
+fn is_word(word: &str) -> bool {
+    word.len() <= WORD_BYTES_MAX && !word.contains('\0')
 }
 
 /// Checks who it says it is.
 fn who(hello: proto::Hello) -> Result<Who, Status> {
     let words = [("hello.service", &hello.service), ("hello.instance", &hello.instance)];
     for (field, word) in [("hello.version", &hello.version), ("hello.sdk", &hello.sdk)] {
-        if word.len() > WORD_BYTES_MAX {
-            return Err(bad_field(field, format!("must have at most {WORD_BYTES_MAX} bytes, not {}", word.len())));
+        if !is_word(word) {
+            let text = format!("must have at most {WORD_BYTES_MAX} bytes, not {}, and no NUL", word.len());
+            return Err(bad_field(field, text));
         }
     }
     for (field, word) in words {
-        if word.is_empty() || word.len() > WORD_BYTES_MAX {
-            return Err(bad_field(field, format!("must have 1 to {WORD_BYTES_MAX} bytes, not {}", word.len())));
+        if word.is_empty() || !is_word(word) {
+            let text = format!("must have 1 to {WORD_BYTES_MAX} bytes, not {}, and no NUL", word.len());
+            return Err(bad_field(field, text));
         }
     }
-    let is_long = |word: &String| word.len() > WORD_BYTES_MAX;
-    if hello.labels.len() > LABELS_MAX || hello.labels.iter().any(|(name, value)| is_long(name) || is_long(value)) {
-        let text = format!("must be at most {LABELS_MAX} labels of at most {WORD_BYTES_MAX} bytes each");
+    if hello.labels.len() > LABELS_MAX || !hello.labels.iter().all(|(name, value)| is_word(name) && is_word(value)) {
+        let text = format!("must be at most {LABELS_MAX} labels of at most {WORD_BYTES_MAX} bytes each, without NUL");
         return Err(bad_field("hello.labels", text));
     }
-    if hello.running.len() > RUNNING_MAX {
-        return Err(bad_field("hello.running", format!("{} policies > limit of {RUNNING_MAX}", hello.running.len())));
+    if hello.running.len() > RUNNING_MAX || !hello.running.keys().all(|id| is_word(id)) {
+        let text =
+            format!("must be at most {RUNNING_MAX} policies, by ids of at most {WORD_BYTES_MAX} bytes without NUL");
+        return Err(bad_field("hello.running", text));
     }
     let lease = lease_of("hello.lease", hello.lease)?;
     let labels: BTreeMap<String, String> = hello.labels.into_iter().collect();
@@ -168,6 +179,10 @@ struct Stream {
     say: Sender<Result<proto::WatchResponse, Status>>,
     /// Messages sent that are to be answered; the nonce is their number.
     sent: u64,
+    /// The last of them that told of policies and was answered: it may be refused once for each policy.
+    answered: u64,
+    /// The last of them was a change of policies: an invalidation that waits goes before another.
+    told_change: bool,
     asked: Option<Asked>,
     /// Until when what was sent must be answered.
     waits_until: Option<Instant>,
@@ -186,8 +201,36 @@ async fn looked(ping: &mut Option<Waiting>) -> Option<Arc<House>> {
 }
 
 impl Stream {
-    async fn run(mut self, mut said: Streaming<proto::WatchRequest>, _room: OwnedSemaphorePermit) {
+    async fn run(mut self, said: Streaming<proto::WatchRequest>, _room: OwnedSemaphorePermit) {
         self.policies.metrics.watching.inc();
+        if self.enter().await {
+            self.converse(said).await;
+        }
+        self.policies.metrics.watching.dec();
+        self.policies.instance_will_be(self.row(false, false), None);
+    }
+
+    /// It is in the fleet before it is told anything that its memory may be read by, and the house is known.
+    async fn enter(&mut self) -> bool {
+        let known = async {
+            self.policies.instance_is(self.row(true, true)).await;
+            let house = Arc::clone(&self.policies).fresh().await?;
+            self.policies.applied_of(&house).await.ok()
+        };
+        tokio::select! {
+            known = timeout(PATIENCE, known) => {
+                let Ok(Some(applied)) = known else {
+                    let _gone = self.say.try_send(Err(Status::unavailable("the database did not answer")));
+                    return false;
+                };
+                self.told.are_applied(applied);
+                true
+            }
+            () = self.say.closed() => false,
+        }
+    }
+
+    async fn converse(&mut self, mut said: Streaming<proto::WatchRequest>) {
         loop {
             let waits_until = self.waits_until;
             let silence = async move {
@@ -234,8 +277,6 @@ impl Stream {
                 () = self.say.closed() => break,
             }
         }
-        self.policies.metrics.watching.dec();
-        self.policies.instance_will_be(self.row(false, false), None);
     }
 
     fn row(&self, connected: bool, opens: bool) -> crate::storage::InstanceWrite {
@@ -250,25 +291,11 @@ impl Stream {
             let (start, drop_memory) = self.told.begin(&house);
             Some((self.snapshot(&house, start, drop_memory), Asked::Policies(Some(start))))
         } else {
-            let Missed { changed, removed, .. } = self.told.catch_up(&house);
-            if changed.is_empty() && removed.is_empty() {
-                match self.told.next_invalidation(&house) {
-                    Invalid::Nothing => None,
-                    Invalid::Lost => {
-                        let start = self.told.restart(&house);
-                        Some((self.snapshot(&house, start, true), Asked::Policies(Some(start))))
-                    }
-                    Invalid::Next(row, previous) => {
-                        self.policies.metrics.invalidations_sent.inc();
-                        Some((Say::Invalidation(invalidation(&row, previous)), Asked::Invalidation(row.sequence)))
-                    }
-                }
-            } else {
-                self.policies.metrics.sent.inc();
-                let changed = changed.iter().map(assigned).collect();
-                Some((Say::Delta(proto::PolicyDelta { changed, removed }), Asked::Policies(None)))
-            }
+            // Each in turn, so that neither waits for ever where there is always more of the other.
+            let next = if self.told_change { self.next_invalidation(&house) } else { None };
+            next.or_else(|| self.change(&house)).or_else(|| self.next_invalidation(&house))
         };
+        self.told_change = matches!(message, Some((Say::Delta(_), _)));
         if let Some((message, asked)) = message {
             self.sent += 1;
             self.asked = Some(asked);
@@ -285,6 +312,32 @@ impl Stream {
         true
     }
 
+    /// What has changed of policies.
+    fn change(&mut self, house: &House) -> Option<(Say, Asked)> {
+        let Missed { changed, removed, .. } = self.told.catch_up(house);
+        if changed.is_empty() && removed.is_empty() {
+            return None;
+        }
+        self.policies.metrics.sent.inc();
+        let changed = changed.iter().map(assigned).collect();
+        Some((Say::Delta(proto::PolicyDelta { changed, removed }), Asked::Policies(None)))
+    }
+
+    /// The next invalidation, or everything anew where some are lost.
+    fn next_invalidation(&mut self, house: &House) -> Option<(Say, Asked)> {
+        match self.told.next_invalidation(house) {
+            Invalid::Nothing => None,
+            Invalid::Lost => {
+                let start = self.told.restart(house);
+                Some((self.snapshot(house, start, true), Asked::Policies(Some(start))))
+            }
+            Invalid::Next(row, previous) => {
+                self.policies.metrics.invalidations_sent.inc();
+                Some((Say::Invalidation(invalidation(&row, previous)), Asked::Invalidation(row.sequence)))
+            }
+        }
+    }
+
     fn snapshot(&mut self, house: &House, invalidation: i64, drop_memory: bool) -> Say {
         let Missed { changed, unchanged, .. } = self.told.catch_up(house);
         self.policies.metrics.sent.inc();
@@ -294,7 +347,14 @@ impl Stream {
 
     async fn hear(&mut self, message: proto::WatchRequest) -> bool {
         match message.message {
-            Some(Said::Ack(ack)) if ack.nonce == self.sent.to_string() => self.answered(ack).await,
+            Some(Said::Ack(ack)) if self.asked.is_some() && ack.nonce == self.sent.to_string() => {
+                self.hear_answer(ack).await
+            }
+            Some(Said::Ack(ack)) if ack.nonce == self.answered.to_string() && !ack.error.is_empty() => {
+                self.refused(&ack);
+                self.policies.instance_will_be(self.row(true, false), None);
+                true
+            }
             Some(Said::Ping(ping)) => {
                 let Ok(lease) = lease_of("ping.lease", ping.lease) else { return false };
                 if self.told.asks_lease(lease, Instant::now()) {
@@ -322,35 +382,45 @@ impl Stream {
         }
     }
 
-    /// It has answered what it was sent last; of several policies it may refuse more than one.
-    async fn answered(&mut self, ack: proto::Ack) -> bool {
+    /// It has answered what it was sent last.
+    async fn hear_answer(&mut self, ack: proto::Ack) -> bool {
         let was = self.asked.take();
         self.waits_until = None;
         if ack.error.is_empty() {
             self.policies.metrics.applied.inc();
-        } else {
-            self.policies.metrics.not_applied.inc();
-            tracing::warn!(policy = ack.policy_id, error = ack.error, "an instance goes on with what it had");
         }
         let mut applied = None;
         match was {
             Some(Asked::Policies(start)) => {
                 self.told.runs();
+                self.answered = self.sent;
                 if let Some(start) = start {
                     self.told.applied(start);
+                }
+                if !ack.error.is_empty() {
+                    self.refused(&ack);
                 }
             }
             Some(Asked::Invalidation(sequence)) if ack.error.is_empty() => {
                 self.told.applied(sequence);
                 applied = Some(sequence).filter(|_| ack.caches > 0);
             }
-            Some(Asked::Invalidation(_)) | None => {}
-        }
-        if !ack.error.is_empty() {
-            self.told.refuses(&ack.policy_id, &ack.error);
+            Some(Asked::Invalidation(sequence)) => {
+                self.policies.metrics.not_applied.inc();
+                tracing::warn!(sequence, error = ack.error, "an instance has not applied an invalidation");
+            }
+            None => {}
         }
         self.policies.instance_will_be(self.row(true, false), applied);
         self.tell().await && self.pong().await
+    }
+
+    /// It has refused one policy of what it was told, or all; of several it may refuse more than one.
+    fn refused(&mut self, ack: &proto::Ack) {
+        self.policies.metrics.not_applied.inc();
+        let error = plain(&ack.error);
+        tracing::warn!(policy = ack.policy_id, error, "an instance goes on with what it had");
+        self.told.refuses(&ack.policy_id, &error);
     }
 
     fn look(&mut self, number: u64) {

@@ -48,10 +48,22 @@ impl Mistakes {
     pub(crate) fn name(&mut self, field: &str, name: &str) {
         let ok = (1..=NAME_BYTES_MAX).contains(&name.trim().len());
         self.unless(ok, field, || format!("must have 1 to {NAME_BYTES_MAX} bytes, not {}", name.len()));
+        self.no_nul(field, name);
     }
 
     pub(crate) fn text(&mut self, field: &str, text: &str) {
-        self.at_most(field, text.len(), TEXT_BYTES_MAX, "bytes");
+        self.line(field, text, TEXT_BYTES_MAX);
+    }
+
+    /// Text of at most so many bytes, which may be empty.
+    pub(crate) fn line(&mut self, field: &str, text: &str, most: usize) {
+        self.at_most(field, text.len(), most, "bytes");
+        self.no_nul(field, text);
+    }
+
+    /// What Postgres keeps in no text.
+    fn no_nul(&mut self, field: &str, text: &str) {
+        self.unless(!text.contains('\0'), field, || "must not contain NUL".to_owned());
     }
 
     pub(crate) fn at_most(&mut self, field: &str, count: usize, most: usize, what: &str) {

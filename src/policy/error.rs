@@ -53,6 +53,7 @@ impl PolicyError {
             WriteError::Busy(rollout) => {
                 Self::Impossible(format!("rollout {rollout} of {what} is under way: end it first"))
             }
+            WriteError::Full(limit) => Self::Impossible(limit),
             WriteError::Storage(error) => Self::Storage(error),
         }
     }

@@ -52,7 +52,9 @@ impl Newest {
         if there.is_some_and(|there| there.session != row.session && !row.opens) {
             return;
         }
-        row.opens |= there.is_some_and(|there| there.opens && there.session == row.session);
+        // Who is gone takes over no row: where its own was never written, that of a newer stream stands.
+        row.opens =
+            row.connected && (row.opens || there.is_some_and(|there| there.opens && there.session == row.session));
         self.puts += 1;
         self.rows.insert(name, (self.puts, row));
     }
@@ -264,5 +266,27 @@ impl Policies {
             !behind || instance.row.connected && instance.policies.iter().any(InstancePolicy::is_behind)
         };
         Ok(rows.into_iter().filter_map(seen).filter(is_wanted).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Told, Who};
+
+    #[test]
+    fn who_is_gone_before_it_was_written_takes_over_nobodys_row() {
+        let told = Told::new(Who { service: "shop".to_owned(), instance: "shop-1".to_owned(), ..Who::default() });
+        let row = |session: &str, connected| told.row((session, "replica"), connected);
+        let mut newest = Newest::default();
+        newest.put(InstanceWrite { opens: true, ..row("first", true) }, None);
+        newest.put(row("first", true), None);
+        let kept =
+            |newest: &Newest| newest.rows.values().map(|(_, row)| (row.connected, row.opens)).collect::<Vec<_>>();
+        assert_eq!(kept(&newest), [(true, true)], "it opens until that is written");
+        newest.put(row("first", false), None);
+        assert_eq!(kept(&newest), [(false, false)]);
+        newest.put(row("other", true), None);
+        assert_eq!(kept(&newest), [(false, false)], "an older stream has nothing to say");
     }
 }

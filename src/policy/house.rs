@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::de::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ struct Bend {
     id: String,
     adjustment: Adjustment,
     until: Instant,
+    expires_at: DateTime<Utc>,
     reason: String,
 }
 
@@ -49,6 +50,8 @@ pub struct Bent {
     pub policy: Policy,
     /// When the first of them ends.
     pub until: Instant,
+    /// The same by the database's clock.
+    pub expires_at: DateTime<Utc>,
     /// Why they are there.
     pub reason: String,
 }
@@ -76,13 +79,14 @@ impl Assignable {
     }
 
     fn bent(&self, policy: &StoredPolicy) -> Option<Bent> {
-        let until = self.bends.iter().map(|bend| bend.until).min()?;
+        let (until, expires_at) = self.bends.iter().map(|bend| (bend.until, bend.expires_at)).min()?;
         let all = |of: fn(&Bend) -> &str| self.bends.iter().map(of).collect::<Vec<_>>();
         let bent = self.bends.iter().fold(policy.policy.clone(), |policy, bend| bend.adjustment.apply(&policy));
         Some(Bent {
             id: all(|bend| &bend.id).join("+"),
             policy: bent,
             until,
+            expires_at,
             reason: all(|bend| &bend.reason).join("; "),
         })
     }
@@ -199,10 +203,10 @@ fn candidate(standing: &StoredPolicy, rollout: &RolloutRow, definition: &Value) 
     Some(Candidate { policy: Arc::new(policy), reached })
 }
 
-fn bend(over: OverrideRow, when: impl Fn(chrono::DateTime<chrono::Utc>) -> Instant) -> Option<Bend> {
+fn bend(over: OverrideRow, when: impl Fn(DateTime<Utc>) -> Instant) -> Option<Bend> {
     let adjustment = own("an override", &over.adjustment)?;
     let reason = if over.reason.is_empty() { over.author } else { over.reason };
-    Some(Bend { id: over.id, adjustment, until: when(over.expires_at), reason })
+    Some(Bend { id: over.id, adjustment, until: when(over.expires_at), expires_at: over.expires_at, reason })
 }
 
 #[cfg(test)]
@@ -220,7 +224,7 @@ impl House {
             targets: Value::Null,
             author: String::new(),
             reason: String::new(),
-            created_at: chrono::DateTime::UNIX_EPOCH,
+            created_at: DateTime::UNIX_EPOCH,
             applied: false,
             converged_at: None,
         };
@@ -229,6 +233,15 @@ impl House {
             invalidations: invalidations.iter().map(row).map(Arc::new).collect(),
             newest: invalidations.last().map_or(0, |(sequence, _)| *sequence),
             warmings: Vec::new(),
+        }
+    }
+
+    /// A policy is under an override that ends at `expires_at`, as a look at `now` has it.
+    pub(super) fn bend(&mut self, policy: &str, expires_at: DateTime<Utc>, now: Instant) {
+        let adjustment = Adjustment { ttl_factor: Some(2.0), ..Adjustment::default() };
+        let (id, until, reason) = ("wider".to_owned(), now + std::time::Duration::from_secs(60), String::new());
+        if let Some(policy) = self.policies.get_mut(policy) {
+            policy.bends.push(Bend { id, adjustment, until, expires_at, reason });
         }
     }
 

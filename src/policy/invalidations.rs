@@ -4,13 +4,14 @@
 //! looked, after it was asked, which invalidations there are. So an entry that an invalidation has ended is read by nobody
 //! once every instance has acknowledged it or its lease from before has run out; see `storage::invalidations`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::house::own;
+use super::house::{House, own};
 use super::{Policies, PolicyError, check_change};
 use crate::model::{InvalidationTargets, check_warming, glob};
 use crate::storage::{Change, InvalidationRow, NewInvalidation, WarmedRow};
@@ -185,10 +186,22 @@ impl Policies {
         }
     }
 
+    /// Of those that `house` holds as not yet in any Redis, those that are by now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn applied_of(&self, house: &House) -> Result<BTreeSet<i64>, PolicyError> {
+        let open: Vec<i64> = house.unapplied().map(|row| row.sequence).collect();
+        if open.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        Ok(self.storage.invalidations_applied(&open).await?.into_iter().collect())
+    }
+
     /// Has one instance of each service load keys before they are asked for. Returns the id, and how many were asked.
     ///
     /// # Errors
-    /// When it is not sound, or nobody is there to do it.
+    /// When it is not sound, nobody is there to do it, or too many do already.
     pub async fn warm(&self, service: &str, key_space: &str, keys: &[String]) -> Result<(String, usize), PolicyError> {
         check_warming(key_space, keys)?;
         let mut instances: Vec<(String, String)> = Vec::new();
@@ -202,7 +215,8 @@ impl Policies {
             return Err(PolicyError::Absent(format!("instance of {service:?} that watches policies")));
         }
         let id = format!("{:016x}", rand::random::<u64>());
-        self.storage.warming_put((&id, key_space, &json!(keys)), &instances).await?;
+        let put = self.storage.warming_put((&id, key_space, &json!(keys)), &instances).await;
+        put.map_err(|error| PolicyError::of_write(error, format!("warming {id:?}")))?;
         self.written.notify_one();
         Ok((id, instances.len()))
     }

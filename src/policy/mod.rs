@@ -89,7 +89,7 @@ fn named(id: &str) -> String {
 /// Who and why are kept for good, so both have limits.
 fn check_change(change: &Change) -> Result<(), PolicyError> {
     let mut mistakes = Mistakes::default();
-    mistakes.at_most("author", change.author.len(), NAME_BYTES_MAX, "bytes");
+    mistakes.line("author", &change.author, NAME_BYTES_MAX);
     mistakes.text("reason", &change.reason);
     Ok(mistakes.done()?)
 }

@@ -67,7 +67,7 @@ impl Policies {
     /// adjustment takes its place, and the audit keeps both.
     ///
     /// # Errors
-    /// When it is not sound, there is no such policy, or the id names an override of another.
+    /// When it is not sound, there is no such policy, it has too many overrides, or the id names one of another.
     pub async fn put_override(&self, mut wanted: WantedOverride) -> Result<Override, PolicyError> {
         if wanted.rule_id.is_some() {
             // The rule renews it; a shorter one does as well.

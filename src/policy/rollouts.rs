@@ -23,6 +23,8 @@ const REST: Duration = Duration::from_secs(5);
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 /// Most instances of a group that a guard's query names; of more, those first in the order of their share.
 const GROUP_MAX: usize = 500;
+/// Longest query of a group: what the engine takes.
+const QUERY_BYTES_MAX: usize = 16 << 10;
 /// Who moves a rollout when no person does.
 const BY_ITSELF: &str = "guards";
 
@@ -208,13 +210,18 @@ impl Policies {
             WantedMove::Promote => self.next_of(&rollout).await?,
             WantedMove::RollBack => RolloutMove::RollBack,
         };
-        let row = self.make_move(&rollout, to, change).await?;
+        let row = self.make_move((&rollout, None), to, change).await?;
         self.counted(Rollout::of(row).ok_or_else(|| PolicyError::Absent(rollout_named(id)))?).await
     }
 
-    async fn make_move(&self, rollout: &Rollout, to: RolloutMove, change: &Change) -> Result<RolloutRow, PolicyError> {
+    async fn make_move(
+        &self,
+        (rollout, since): (&Rollout, Option<DateTime<Utc>>),
+        to: RolloutMove,
+        change: &Change,
+    ) -> Result<RolloutRow, PolicyError> {
         let id = &rollout.row.id;
-        let moved = self.storage.rollout_move((id, rollout.row.stage), &to, change).await;
+        let moved = self.storage.rollout_move((id, rollout.row.stage, since), &to, change).await;
         let row = moved.map_err(|error| match error {
             WriteError::Stale(_) => PolicyError::Impossible(format!("{} has ended", rollout_named(id))),
             WriteError::Busy(at) => PolicyError::Impossible(format!("{} is at {at} by now", rollout_named(id))),
@@ -353,7 +360,7 @@ impl Policies {
             RolloutStep::RollBack(why) => (RolloutMove::RollBack, why),
         };
         let change = Change { author: BY_ITSELF.to_owned(), reason };
-        match self.make_move(&rollout, to, &change).await {
+        match self.make_move((&rollout, Some(rollout.row.stage_started_at)), to, &change).await {
             // A person was faster.
             Ok(_) | Err(PolicyError::Impossible(_)) => Ok(()),
             Err(error) => Err(error),
@@ -383,16 +390,39 @@ impl Policies {
             if instances.is_empty() {
                 return Ok(None);
             }
-            let named: Vec<&str> = instances.iter().take(GROUP_MAX).map(String::as_str).collect();
-            self.measure.value(&guard.for_group(&named), at).await
+            self.measure.value(&query_for(guard, instances), at).await
         };
         Ok((value(&groups.canary).await?, value(&groups.control).await?))
+    }
+}
+
+/// A guard's query of a group: of its first instances as many as a query has room for.
+fn query_for(guard: &RolloutGuard, instances: &[String]) -> String {
+    let mut named: Vec<&str> = instances.iter().take(GROUP_MAX).map(String::as_str).collect();
+    loop {
+        let query = guard.for_group(&named);
+        if query.len() <= QUERY_BYTES_MAX || named.len() <= 1 {
+            return query;
+        }
+        named.truncate((named.len() * QUERY_BYTES_MAX / query.len()).clamp(1, named.len() - 1));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guard_of_a_great_many_instances_has_room_in_a_query() {
+        let query = "sum(rate(errors_total{$group}[1m])) / sum(rate(calls_total{$group}[1m]))";
+        let guard: RolloutGuard = serde_json::from_value(json!({ "name": "errors", "query": query })).expect("a guard");
+        let fleet: Vec<String> =
+            (0..2_000).map(|n: u64| format!("0f8fad5b-d9cb-469f-a165-{:012x}", n * 7_919)).collect();
+        let (few, many) = (query_for(&guard, &fleet[..3]), query_for(&guard, &fleet));
+        assert_eq!(few.matches("0f8fad5b").count(), 6, "all of few");
+        let named = many.matches("0f8fad5b").count() / 2;
+        assert!(many.len() <= QUERY_BYTES_MAX && named > 100, "{named} of {} bytes", many.len());
+    }
 
     #[test]
     fn a_stage_means_at_least_one_instance_and_never_fewer_than_the_one_before() {

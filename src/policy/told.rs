@@ -3,10 +3,11 @@
 //! All that is remembered is what was sent last, so nothing queues for a slow one: when it has answered it is told the
 //! difference to the newest state, however much has changed meanwhile. Invalidations alone are told one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -41,12 +42,13 @@ pub struct Who {
 struct Given {
     revision: i64,
     canary: bool,
-    bent: Option<(String, Instant)>,
+    /// Which overrides, and when the first of them ends by the database's clock: the same at each look.
+    bent: Option<(String, DateTime<Utc>)>,
 }
 
 impl From<&Assigned> for Given {
     fn from(assigned: &Assigned) -> Self {
-        let bent = assigned.bent.as_ref().map(|bent| (bent.id.clone(), bent.until));
+        let bent = assigned.bent.as_ref().map(|bent| (bent.id.clone(), bent.expires_at));
         Self { revision: assigned.policy.revision, canary: assigned.canary, bent }
     }
 }
@@ -92,6 +94,8 @@ pub enum Invalid {
 pub struct Told {
     who: Who,
     given: BTreeMap<String, Given>,
+    /// Those that the last message was about.
+    asked: BTreeSet<String>,
     running: BTreeMap<String, Running>,
     /// What it ran before the last message.
     before: BTreeMap<String, Running>,
@@ -100,6 +104,8 @@ pub struct Told {
     /// Up to where there was none for it beside those.
     looked: i64,
     acknowledged: i64,
+    /// Invalidations that some Redis has heard of since the house was read.
+    applied: BTreeSet<i64>,
     warmed: i64,
     /// Since when it has only asked for shorter leases than the one that counts, and the longest of them.
     shorter: Option<(Duration, Instant)>,
@@ -114,8 +120,9 @@ impl Told {
         let runs = |revision: &i64| Running { revision: *revision, ..Running::default() };
         let running = who.running.iter().map(|(id, revision)| (id.clone(), runs(revision))).collect();
         let acknowledged = who.invalidation;
-        let before = BTreeMap::new();
-        Self { who, given, running, before, sent: 0, looked: 0, acknowledged, warmed: 0, shorter: None }
+        let (before, asked, applied) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let (sent, looked, warmed) = (0, 0, 0);
+        Self { who, given, asked, running, before, sent, looked, acknowledged, applied, warmed, shorter: None }
     }
 
     /// Who it is.
@@ -141,6 +148,11 @@ impl Told {
         true
     }
 
+    /// These are in Redis, whatever the house says.
+    pub fn are_applied(&mut self, applied: BTreeSet<i64>) {
+        self.applied = applied;
+    }
+
     /// From which invalidation on it is told of them, and whether its memory must go.
     pub fn begin(&mut self, house: &House) -> (i64, bool) {
         let resumes = self.who.invalidation > 0 && self.who.invalidation <= house.newest();
@@ -150,7 +162,7 @@ impl Told {
             self.who.invalidation
         } else {
             // What no Redis has heard of yet is told to the next who comes, whose memory is empty.
-            let pending = house.unapplied().find(|row| self.is_meant(row));
+            let pending = house.unapplied().find(|row| self.is_meant(row) && !self.applied.contains(&row.sequence));
             pending.map_or(house.newest(), |row| row.sequence - 1)
         };
         (self.sent, self.looked) = (start, start);
@@ -170,6 +182,7 @@ impl Told {
             }
             given.insert(id.to_owned(), now);
         }
+        self.asked = missed.changed.iter().map(|assigned| assigned.policy.policy.id.clone()).collect();
         let before = std::mem::replace(&mut self.given, given);
         missed.removed = before.into_keys().filter(|id| !self.given.contains_key(id)).collect();
         missed
@@ -220,7 +233,7 @@ impl Told {
         Some(next)
     }
 
-    /// It has answered what it was told of policies: it runs them.
+    /// It has answered what it was told of policies: it runs them. Of the others it runs, or refuses, what it did.
     pub fn runs(&mut self) {
         self.before = std::mem::take(&mut self.running);
         let runs = |given: &Given| Running {
@@ -229,7 +242,11 @@ impl Told {
             override_id: given.bent.as_ref().map(|(id, _)| id.clone()).unwrap_or_default(),
             error: String::new(),
         };
-        self.running = self.given.iter().map(|(id, given)| (id.clone(), runs(given))).collect();
+        let now = |(id, given): (&String, &Given)| {
+            let as_before = self.before.get(id).filter(|_| !self.asked.contains(id)).cloned();
+            (id.clone(), as_before.unwrap_or_else(|| runs(given)))
+        };
+        self.running = self.given.iter().map(now).collect();
     }
 
     /// It has refused one of them, or, where the id is empty, all.

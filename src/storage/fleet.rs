@@ -8,12 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::policies::changed_in_txn;
+use super::rules::WriteError;
 use super::schema::policy_warmings;
 use super::{Storage, StorageError};
 
-/// An instance whose stream is lost may come back for so long; then it is forgotten.
-const FORGET: &str = "DELETE FROM policy_instances WHERE last_seen_at < now() - interval '7 days' \
-     AND NOT (connected AND EXISTS (SELECT FROM replicas r WHERE r.id = replica AND r.expires_at > now()))";
+/// An instance whose stream is lost may come back for so long; then it is forgotten. A replica that has been away for less
+/// than an hour may go on, and its streams with it: they say nothing while nothing changes.
+const FORGET: &str = "DELETE FROM policy_instances WHERE last_seen_at < now() - interval '7 days' AND NOT (connected \
+     AND EXISTS (SELECT FROM replicas r WHERE r.id = replica AND r.expires_at > now() - interval '1 hour'))";
 
 /// What is written of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -132,6 +134,12 @@ const WARMED: &str = "SELECT w.batch, service, instance, key_space, jsonb_array_
        WHERE $1 = '' OR batch = $1 GROUP BY batch ORDER BY first DESC LIMIT $2) b ON b.batch = w.batch \
      ORDER BY b.first DESC, w.id";
 
+/// Most instances that are told to load keys at a time: what they are to load is held for them.
+const WARMINGS_OPEN_MAX: i64 = 200;
+
+/// What is not reported on, and asked for within five minutes.
+const OPEN: &str = "loaded IS NULL AND created_at > now() - interval '5 minutes'";
+
 /// A row belongs to the stream that opened last; a lease from before may still run, so it only grows by that.
 const WRITE: &str = "INSERT INTO policy_instances AS i (service, instance, session, replica, version, labels, sdk, \
        connected, lease_ms, invalidation, running) \
@@ -202,12 +210,12 @@ impl Storage {
     /// Has instances load keys: `(service, instance)` each.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When too many instances load keys already, or the database is away.
     pub async fn warming_put(
         &self,
         (batch, key_space, keys): (&str, &str, &Value),
         instances: &[(String, String)],
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), WriteError> {
         let rows: Vec<_> = instances
             .iter()
             .map(|(service, instance)| {
@@ -223,21 +231,28 @@ impl Storage {
         let mut conn = self.conn().await?;
         conn.transaction(async |conn| {
             changed_in_txn(conn).await?;
+            let open: i64 =
+                policy_warmings::table.filter(diesel::dsl::sql::<Bool>(OPEN)).count().get_result(conn).await?;
+            if open + rows.len() as i64 > WARMINGS_OPEN_MAX {
+                let (more, most) = (rows.len(), WARMINGS_OPEN_MAX);
+                return Err(WriteError::Full(format!(
+                    "{open} instances load keys, and {more} more are over the limit warmings_open of {most}"
+                )));
+            }
             diesel::insert_into(policy_warmings::table).values(rows).execute(conn).await?;
             Ok(())
         })
         .await
     }
 
-    /// What was asked for and not reported on within five minutes, in order; at most 1 000.
+    /// What was asked for and not reported on within five minutes, in order.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn warmings_open(&self) -> Result<Vec<WarmingRow>, StorageError> {
         let mut conn = self.conn().await?;
-        let recent = policy_warmings::created_at.gt(diesel::dsl::sql::<Timestamptz>("now() - interval '5 minutes'"));
-        let open = policy_warmings::table.filter(policy_warmings::loaded.is_null().and(recent));
-        Ok(open.select(WarmingRow::as_select()).order(policy_warmings::id).limit(1_000).load(&mut conn).await?)
+        let open = policy_warmings::table.filter(diesel::dsl::sql::<Bool>(OPEN)).select(WarmingRow::as_select());
+        Ok(open.order(policy_warmings::id).limit(WARMINGS_OPEN_MAX).load(&mut conn).await?)
     }
 
     /// What was asked for together, or with no name the newest warmings, the newest first; instance by instance.

@@ -133,6 +133,17 @@ impl Storage {
         Ok(rows)
     }
 
+    /// Those of `sequences` that an instance has applied to its Redis.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn invalidations_applied(&self, sequences: &[i64]) -> Result<Vec<i64>, StorageError> {
+        let mut conn = self.conn().await?;
+        let applied = policy_invalidations::sequence.eq_any(sequences).and(policy_invalidations::applied);
+        let applied = policy_invalidations::table.filter(applied).select(policy_invalidations::sequence);
+        Ok(applied.load(&mut conn).await?)
+    }
+
     /// One invalidation.
     ///
     /// # Errors

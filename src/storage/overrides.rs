@@ -78,6 +78,9 @@ pub struct OverrideEndRow {
     pub end_reason: String,
 }
 
+/// Most overrides of one policy at a time.
+const OVERRIDES_MAX: i64 = 50;
+
 const PUT: &str = "INSERT INTO policy_overrides AS o (id, policy_id, adjustment, lease_ms, author, reason, rule_id, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $4 / 1000.0)) \
      ON CONFLICT (id) DO UPDATE SET lease_ms = excluded.lease_ms, expires_at = excluded.expires_at \
@@ -115,7 +118,7 @@ impl Storage {
     /// Puts an override, or renews the one of that id if it does the same.
     ///
     /// # Errors
-    /// When there is no such policy, or the id names an override of another.
+    /// When there is no such policy, it has too many overrides, or the id names an override of another.
     pub async fn override_put(&self, new: &NewOverride) -> Result<OverrideRow, WriteError> {
         let mut conn = self.conn().await?;
         conn.transaction(async |conn| {
@@ -128,6 +131,15 @@ impl Storage {
             changed_in_txn(conn).await?;
             expire(conn).await?;
             displace(conn, new).await?;
+            let others = policy_overrides::table
+                .filter(policy_overrides::policy_id.eq(&new.policy_id).and(policy_overrides::id.ne(&new.id)));
+            let others: i64 = others.count().get_result(conn).await?;
+            if others >= OVERRIDES_MAX {
+                return Err(WriteError::Full(format!(
+                    "policy {:?} has {others} overrides, which is the limit overrides_max",
+                    new.policy_id
+                )));
+            }
             let put = diesel::sql_query(PUT)
                 .bind::<Text, _>(&new.id)
                 .bind::<Text, _>(&new.policy_id)

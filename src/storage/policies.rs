@@ -60,6 +60,9 @@ pub struct PolicyVersion {
     pub invalidation: i64,
 }
 
+/// Most policies that are not deleted: whoever watches may have to be told all of them.
+const POLICIES_MAX: i64 = 5_000;
+
 /// Who changes something, and why.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
@@ -166,7 +169,7 @@ impl Storage {
     /// Creates or replaces a policy. A definition that changes nothing is no new revision.
     ///
     /// # Errors
-    /// When what is there is not what was expected.
+    /// When what is there is not what was expected, or there are too many.
     pub async fn policy_put(
         &self,
         (id, definition): (&str, &Value),
@@ -180,6 +183,14 @@ impl Storage {
             expected.check(alive.map(|policy| policy.revision))?;
             if let Some(same) = alive.filter(|policy| policy.definition == *definition) {
                 return Ok(same.clone());
+            }
+            if alive.is_none() {
+                let alive: i64 = policies::table.filter(policies::deleted.eq(false)).count().get_result(conn).await?;
+                if alive >= POLICIES_MAX {
+                    return Err(WriteError::Full(format!(
+                        "there are {alive} policies, which is the limit policies_max"
+                    )));
+                }
             }
             at_rest_in_txn(conn, id).await?;
             let next = PolicyRow {

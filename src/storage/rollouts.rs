@@ -199,13 +199,14 @@ impl Storage {
         Ok(())
     }
 
-    /// Moves a rollout that is at `stage`; a revision that everybody has becomes the policy as it stands.
+    /// Moves a rollout that is at `stage`; a revision that everybody has becomes the policy as it stands. With `since` it must
+    /// still run the stage that began then: whoever measured for a while may not undo what a person did meanwhile.
     ///
     /// # Errors
-    /// When there is none, it has ended ([`WriteError::Stale`]), or it is at another stage ([`WriteError::Busy`]).
+    /// When there is none, it has ended ([`WriteError::Stale`]), or it is elsewhere by now ([`WriteError::Busy`]).
     pub async fn rollout_move(
         &self,
-        (id, stage): (&str, i32),
+        (id, stage, since): (&str, i32, Option<DateTime<Utc>>),
         to: &RolloutMove,
         change: &Change,
     ) -> Result<RolloutRow, WriteError> {
@@ -214,6 +215,9 @@ impl Storage {
             let rollout = lock_rollout_in_txn(conn, id).await?;
             if rollout.stage != stage {
                 return Err(WriteError::Busy(format!("stage {}", rollout.stage)));
+            }
+            if since.is_some_and(|since| rollout.state != "running" || rollout.stage_started_at != since) {
+                return Err(WriteError::Busy(format!("stage {}, {}", rollout.stage, rollout.state)));
             }
             let mut reach = rollout.reach.clone();
             let (state, ended) = match to {

@@ -73,6 +73,9 @@ pub enum WriteError {
     /// It is held by something that must end first.
     #[error("{0} is under way")]
     Busy(String),
+    /// There are so many that no more are taken; the limit is named.
+    #[error("there is no room: {0}")]
+    Full(String),
     /// The database.
     #[error("the database did not take it")]
     Storage(#[from] StorageError),
@@ -80,7 +83,12 @@ pub enum WriteError {
 
 impl From<diesel::result::Error> for WriteError {
     fn from(error: diesel::result::Error) -> Self {
-        Self::Storage(error.into())
+        use diesel::result::{DatabaseErrorKind, Error};
+        match error {
+            // Two made it at once.
+            Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Self::Exists,
+            other => Self::Storage(other.into()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use fastbreak_client::policy::{Identity, Kind, Policies};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::alerting_doors::channel;
 use crate::support::server::{Options, Server};
@@ -46,13 +46,23 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) async fn of(server: &Server, service: &str, running: &[(&str, i64)]) -> Self {
-        let (say, saying) = mpsc::channel(8);
         let running = running.iter().map(|(id, revision)| ((*id).to_owned(), *revision)).collect();
         let instance = format!("{service}-1");
         let hello = proto::Hello { service: service.to_owned(), instance, running, ..Default::default() };
+        Self::with(server, hello).await.unwrap()
+    }
+
+    /// Another instance of the service.
+    pub(crate) async fn named(server: &Server, service: &str, instance: &str) -> Result<Self, Status> {
+        let (service, instance) = (service.to_owned(), instance.to_owned());
+        Self::with(server, proto::Hello { service, instance, ..Default::default() }).await
+    }
+
+    async fn with(server: &Server, hello: proto::Hello) -> Result<Self, Status> {
+        let (say, saying) = mpsc::channel(8);
         say.send(proto::WatchRequest { message: Some(Say::Hello(hello)) }).await.unwrap();
         let mut client = PolicyServiceClient::new(channel(server).await);
-        Self { told: client.watch(ReceiverStream::new(saying)).await.unwrap().into_inner(), say }
+        Ok(Self { told: client.watch(ReceiverStream::new(saying)).await?.into_inner(), say })
     }
 
     pub(crate) async fn next(&mut self) -> proto::WatchResponse {
@@ -66,6 +76,17 @@ impl Instance {
 
     pub(crate) async fn ack(&self, nonce: String, error: &str) {
         self.say(Say::Ack(proto::Ack { nonce, error: error.to_owned(), ..Default::default() })).await;
+    }
+
+    /// One policy of several.
+    pub(crate) async fn refuse(&self, nonce: &str, policy: &str, error: &str) {
+        let (nonce, policy_id, error) = (nonce.to_owned(), policy.to_owned(), error.to_owned());
+        self.say(Say::Ack(proto::Ack { nonce, policy_id, error, ..Default::default() })).await;
+    }
+
+    /// An invalidation, by one cache.
+    pub(crate) async fn applied(&self, nonce: String) {
+        self.say(Say::Ack(proto::Ack { nonce, caches: 1, ..Default::default() })).await;
     }
 
     pub(crate) async fn snapshot(&mut self) -> proto::PolicySnapshot {

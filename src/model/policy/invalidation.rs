@@ -9,8 +9,12 @@ use crate::model::{Mistakes, Violation};
 const TARGETS_MAX: usize = 1_000;
 /// Longest of them, in bytes.
 const TARGET_BYTES_MAX: usize = 1 << 10;
+/// All of them together: a thousand invalidations are held for instances that were away.
+const TARGETS_BYTES_MAX: usize = 64 << 10;
 /// Most keys of one warming.
 const WARM_KEYS_MAX: usize = 10_000;
+/// All of them together.
+const WARM_BYTES_MAX: usize = 256 << 10;
 /// Longest name of a service or a key space, in bytes.
 const WORD_BYTES_MAX: usize = 200;
 
@@ -39,8 +43,8 @@ impl InvalidationTargets {
     /// Every mistake at once.
     pub fn check(&self, service: &str, key_space: &str) -> Result<(), Vec<Violation>> {
         let mut mistakes = Mistakes::default();
-        mistakes.at_most("service", service.len(), WORD_BYTES_MAX, "bytes");
-        mistakes.at_most("keySpace", key_space.len(), WORD_BYTES_MAX, "bytes");
+        mistakes.line("service", service, WORD_BYTES_MAX);
+        mistakes.line("keySpace", key_space, WORD_BYTES_MAX);
         let lists = [("keys", &self.keys), ("tags", &self.tags), ("prefixes", &self.prefixes)];
         let count: usize = lists.iter().map(|(_, list)| list.len()).sum();
         mistakes.unless(count > 0 || self.all, "keys", || "keys, tags, prefixes or all must be given".to_owned());
@@ -48,6 +52,8 @@ impl InvalidationTargets {
         for (field, list) in lists {
             check_texts(&mut mistakes, field, list);
         }
+        let bytes = lists.iter().flat_map(|(_, list)| list.iter()).map(String::len).sum();
+        mistakes.at_most("keys", bytes, TARGETS_BYTES_MAX, "bytes of keys, tags and prefixes");
         mistakes.done()
     }
 }
@@ -59,15 +65,19 @@ impl InvalidationTargets {
 pub fn check_warming(key_space: &str, keys: &[String]) -> Result<(), Vec<Violation>> {
     let mut mistakes = Mistakes::default();
     mistakes.within("keySpace", Some(key_space.len()), (1, WORD_BYTES_MAX));
+    mistakes.line("keySpace", key_space, WORD_BYTES_MAX);
     mistakes.within("keys", Some(keys.len()), (1, WARM_KEYS_MAX));
     check_texts(&mut mistakes, "keys", keys);
+    let bytes = keys.iter().map(String::len).sum();
+    mistakes.at_most("keys", bytes, WARM_BYTES_MAX, "bytes of keys");
     mistakes.done()
 }
 
 fn check_texts(mistakes: &mut Mistakes, field: &str, texts: &[String]) {
-    let wrong = texts.iter().position(|text| text.is_empty() || text.len() > TARGET_BYTES_MAX);
-    if let Some(at) = wrong {
-        mistakes.unless(false, &format!("{field}[{at}]"), || format!("must have 1 to {TARGET_BYTES_MAX} bytes"));
+    let is_wrong = |text: &String| text.is_empty() || text.len() > TARGET_BYTES_MAX || text.contains('\0');
+    if let Some(at) = texts.iter().position(is_wrong) {
+        let text = format!("must have 1 to {TARGET_BYTES_MAX} bytes and no NUL");
+        mistakes.unless(false, &format!("{field}[{at}]"), || text);
     }
 }
 

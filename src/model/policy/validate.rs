@@ -63,7 +63,7 @@ impl Policy {
 impl Mistakes {
     /// A glob or a label's value.
     fn word(&mut self, field: &str, word: &str) {
-        self.at_most(field, word.len(), WORD_BYTES_MAX, "bytes");
+        self.line(field, word, WORD_BYTES_MAX);
     }
 
     /// Labels.

@@ -10,7 +10,7 @@ type Runs = BTreeMap<String, (bool, i64)>;
 fn kept(id: &str, service: &str, revision: i64) -> StoredPolicy {
     let json = json!({ "id": id, "name": id, "selector": { "service": service }, "cache": {} });
     let policy: Policy = serde_json::from_value(json).expect("a policy");
-    let at = chrono::DateTime::UNIX_EPOCH;
+    let at = DateTime::UNIX_EPOCH;
     let (author, reason) = (String::new(), String::new());
     StoredPolicy { policy, revision, author, reason, created_at: at, updated_at: at }
 }
@@ -113,6 +113,26 @@ fn what_it_refuses_is_told_of_it_and_what_ran_before_goes_on() {
         serde_json::from_value(told.row(("s", "r"), true).running).expect("what it runs");
     assert_eq!((running["a"].revision, running["a"].error.as_str()), (1, "no"));
     assert_eq!((running["b"].revision, running["b"].error.as_str()), (2, ""));
+    told.catch_up(&house(&state(2, 3), &[]));
+    told.runs();
+    let running: BTreeMap<String, Running> =
+        serde_json::from_value(told.row(("s", "r"), true).running).expect("what it runs");
+    assert_eq!((running["a"].revision, running["a"].error.as_str()), (1, "no"), "nothing was said of it");
+    assert_eq!(running["b"].revision, 3);
+}
+
+#[test]
+fn an_override_is_told_once_however_often_it_is_looked_at() {
+    let mut told = Told::new(who(0));
+    let state = Runs::from([("a".to_owned(), (true, 1))]);
+    let (end, now) = (DateTime::UNIX_EPOCH, Instant::now());
+    let mut at = |end, ms| {
+        let mut house = house(&state, &[]);
+        house.bend("a", end, now + Duration::from_millis(ms));
+        told.catch_up(&house).changed.len()
+    };
+    assert_eq!((at(end, 0), at(end, 3), at(end, 7)), (1, 0, 0), "clocks that are read apart are no news");
+    assert_eq!(at(end + chrono::TimeDelta::seconds(1), 7), 1, "it was renewed");
 }
 
 #[test]
@@ -120,6 +140,9 @@ fn what_no_redis_has_heard_of_is_told_to_the_next_who_comes() {
     let mut told = Told::new(who(0));
     let mut house = house(&Runs::new(), &[(7, "mail"), (8, "shop"), (9, "shop")]);
     assert_eq!(told.begin(&house), (7, false));
+    let mut later = Told::new(who(0));
+    later.are_applied(BTreeSet::from([8]));
+    assert_eq!(later.begin(&house), (8, false), "8 has reached one since");
     house.apply_all();
     assert_eq!(Told::new(who(0)).begin(&house), (9, false), "its memory is empty: nothing to tell");
     assert_eq!(Told::new(who(8)).begin(&house), (8, false));
