@@ -62,7 +62,7 @@ impl Mistakes {
     }
 
     /// What Postgres keeps in no text.
-    fn no_nul(&mut self, field: &str, text: &str) {
+    pub(crate) fn no_nul(&mut self, field: &str, text: &str) {
         self.unless(!text.contains('\0'), field, || "must not contain NUL".to_owned());
     }
 

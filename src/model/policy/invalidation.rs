@@ -65,7 +65,7 @@ impl InvalidationTargets {
 pub fn check_warming(key_space: &str, keys: &[String]) -> Result<(), Vec<Violation>> {
     let mut mistakes = Mistakes::default();
     mistakes.within("keySpace", Some(key_space.len()), (1, WORD_BYTES_MAX));
-    mistakes.line("keySpace", key_space, WORD_BYTES_MAX);
+    mistakes.no_nul("keySpace", key_space);
     mistakes.within("keys", Some(keys.len()), (1, WARM_KEYS_MAX));
     check_texts(&mut mistakes, "keys", keys);
     let bytes = keys.iter().map(String::len).sum();
