@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastbreak_client::cache::{Cache, CachePolicy, Strategy, Sync};
@@ -109,6 +110,26 @@ async fn what_waited_when_the_process_was_killed_is_written_after_the_next_start
     let values = far.values.lock().clone();
     assert_eq!(values.len(), 100);
     assert!((0..100).all(|n| values[&format!("k{n}")] == format!("{}", n + 200)));
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_left_does_not_come_back_over_a_later_one() {
+    let (far, directory) = (Arc::<Far>::default(), tempfile::tempdir().unwrap());
+    let journal = directory.path().join("writes");
+    {
+        let cache = open(&far, &journal, behind()).await;
+        let key = "a".to_owned();
+        let mut left = Box::pin(cache.set(&key, "left".to_owned()));
+        // Begun, and dropped while it waits for the disk.
+        assert!(std::future::poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx))).await.is_pending());
+        drop(left);
+        cache.set(&key, "last".to_owned()).await.unwrap();
+        assert!(cache.close(Duration::from_secs(10)).await);
+    }
+    let cache = open(&far, &journal, behind()).await;
+    assert_eq!(cache.stats().writes_recovered, 0);
+    assert!(cache.close(Duration::from_secs(10)).await);
+    assert_eq!(far.value("a").as_deref(), Some("last"));
 }
 
 #[tokio::test]

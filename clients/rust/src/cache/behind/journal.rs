@@ -206,22 +206,30 @@ impl Keeper {
     }
 
     fn write(&mut self, records: Vec<(u64, Option<Vec<u8>>)>) -> io::Result<()> {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut puts) = (Vec::new(), Vec::new());
         for (number, record) in records {
             match record {
                 Some(record) => {
                     bytes.extend_from_slice(&record);
                     self.live.insert(number, record);
+                    puts.push(number);
                 }
                 None if self.live.remove(&number).is_some() => bytes.extend(bytes_of(DONE, number, "", &[])),
                 None => {}
             }
         }
         let counts: u64 = self.live.values().map(|record| record.len() as u64).sum();
-        if self.len + bytes.len() as u64 > FILE_BYTES.max(counts * 4) {
-            return self.rewrite();
+        let is_large = self.len + bytes.len() as u64 > FILE_BYTES.max(counts * 4);
+        let written = if is_large { self.rewrite() } else { self.append(&bytes) };
+        if written.is_err() {
+            // Their callers are told so; a file that is written anew must not have them.
+            puts.iter().for_each(|number| drop(self.live.remove(number)));
         }
-        self.file.write_all(&bytes)?;
+        written
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -297,6 +305,26 @@ mod tests {
         put(&journal, 11, "after", "value");
         drop(journal);
         assert_eq!(open(&path).1.len(), 6);
+    }
+
+    #[test]
+    fn what_was_not_written_does_not_count() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("writes");
+        std::fs::write(&path, []).expect("written");
+        let mut keeper = Keeper {
+            file: File::open(&path).expect("opens, to be read alone"),
+            path: path.clone(),
+            len: 0,
+            live: BTreeMap::new(),
+            sync: Sync::Always,
+            synced: Instant::now(),
+        };
+        assert!(keeper.write(vec![(0, Some(bytes_of(PUT, 0, "key", b"lost")))]).is_err());
+        keeper.rewrite().expect("written anew");
+        keeper.write(vec![(1, Some(bytes_of(PUT, 1, "key", b"value")))]).expect("written");
+        drop(keeper);
+        assert_eq!(open(&path).1.iter().map(|record| record.number).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

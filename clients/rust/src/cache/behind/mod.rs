@@ -59,6 +59,16 @@ pub(super) struct Behind<S: Source> {
     done: Notify,
 }
 
+/// A record that is done again unless its write gets into the queue: one that was refused, or whose caller left, must not come
+/// back over a later one.
+struct Unqueued<'a>(&'a Journal, u64);
+
+impl Drop for Unqueued<'_> {
+    fn drop(&mut self) {
+        self.0.done(std::iter::once(self.1));
+    }
+}
+
 struct Batch<S: Source> {
     texts: Vec<Box<str>>,
     numbers: Vec<u64>,
@@ -120,11 +130,13 @@ impl<S: Source> Behind<S> {
             inner.counters.writes_overflowed.add(1);
             return inner.write_aside(change, policy).await;
         };
+        let unqueued = Unqueued(&self.journal, number);
         let acked = self.journal.append(&Record { number, key: change.text.clone(), value });
         acked.map_err(CacheError::Journal)?.await.map_err(|_gone| CacheError::Closed)?.map_err(CacheError::Journal)?;
         let (key, value) = (change.key.clone(), change.value.clone());
         let item = Item { number, key, value, since: Instant::now(), again: false };
         let replaced = self.queue.lock().put(&change.text, item);
+        std::mem::forget(unqueued);
         if replaced.is_some() {
             inner.counters.writes_replaced.add(1);
             self.journal.done(replaced.into_iter());
