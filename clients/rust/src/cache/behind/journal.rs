@@ -2,7 +2,9 @@
 //!
 //! Records are appended: `crc (4) · length (4) · kind (1) · number (8) · length of the key (4) · key · value`. A thread of its
 //! own takes everything that waits, writes it in one go and syncs as [`Sync`] says; so a thousand writers share one sync, and
-//! no task of the host waits for a disk. A record that is torn ends the file. When most of it is done, it is written anew.
+//! no task of the host waits for a disk. When most of the file is done, it is written anew; also after a write or a sync that
+//! failed, before anything else is acknowledged. A record that is torn ends the file; whole ones behind it are no end of a
+//! write that a crash cut off, and the file is then kept beside, as `.damaged-` and a number.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -81,6 +83,20 @@ fn parse(bytes: &[u8]) -> Option<(u8, Record, usize)> {
     Some((*kind, Record { number: u64::from_le_bytes(*number), key, value }, HEAD + len))
 }
 
+/// Whether a whole record begins anywhere in `bytes`.
+fn holds_whole(bytes: &[u8]) -> bool {
+    // Only what looks like one is worth a checksum.
+    let looks_so = |at: &[u8]| matches!(at.get(HEAD), Some(&(PUT | REMOVE | DONE)));
+    (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(|bytes| looks_so(bytes) && parse(bytes).is_some()))
+}
+
+/// The path with more behind its whole name, so that no two journals share one.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{what}"));
+    PathBuf::from(name)
+}
+
 #[derive(Default)]
 struct Waiting {
     /// `(number, bytes)`; no bytes: it is done.
@@ -126,12 +142,18 @@ impl Journal {
             }
             at += len;
         }
+        if holds_whole(bytes.get(at..).unwrap_or_default()) {
+            let kept = beside(path, &format!("damaged-{:08x}", fastrand::u32(..)));
+            std::fs::write(&kept, &bytes)?;
+            tracing::warn!(journal = %path.display(), at, kept = %kept.display(), "writes behind damaged bytes are not made");
+        }
         file.set_len(at as u64)?;
         file.sync_all()?;
         let records = live.values().map(|(_, record)| record.clone()).collect();
         let live = live.into_iter().map(|(number, (bytes, _))| (number, bytes)).collect();
         let shared = Arc::<Shared>::default();
-        let keeper = Keeper { path: path.to_owned(), file, len: at as u64, live, sync, synced: Instant::now() };
+        let keeper =
+            Keeper { path: path.to_owned(), file, len: at as u64, live, is_whole: true, sync, synced: Instant::now() };
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new().name("fastbreak-journal".to_owned()).spawn(move || keeper.run(&theirs))?;
         Ok((Self { shared }, records))
@@ -170,6 +192,8 @@ struct Keeper {
     len: u64,
     /// Records that are not done.
     live: BTreeMap<u64, Vec<u8>>,
+    /// The file is what was written: nothing has failed since it was begun.
+    is_whole: bool,
     sync: Sync,
     synced: Instant,
 }
@@ -195,6 +219,7 @@ impl Keeper {
             let is_last = closed && records.is_empty();
             dirty |= !records.is_empty();
             let written = self.write(records).and_then(|()| self.sync_if_due(&mut dirty, !acks.is_empty(), is_last));
+            self.is_whole &= written.is_ok();
             for ack in acks {
                 // Who has left wants no answer.
                 drop(ack.send(written.as_ref().copied().map_err(ToString::to_string)));
@@ -218,9 +243,13 @@ impl Keeper {
                 None => {}
             }
         }
+        if bytes.is_empty() && self.is_whole {
+            return Ok(());
+        }
         let counts: u64 = self.live.values().map(|record| record.len() as u64).sum();
         let is_large = self.len + bytes.len() as u64 > FILE_BYTES.max(counts * 4);
-        let written = if is_large { self.rewrite() } else { self.append(&bytes) };
+        let anew = is_large || !self.is_whole || self.file.metadata()?.len() != self.len;
+        let written = if anew { self.rewrite() } else { self.append(&bytes) };
         if written.is_err() {
             // Their callers are told so; a file that is written anew must not have them.
             puts.iter().for_each(|number| drop(self.live.remove(number)));
@@ -236,18 +265,18 @@ impl Keeper {
 
     /// What counts, in a file that takes the place of the other when it is whole.
     fn rewrite(&mut self) -> io::Result<()> {
-        let beside = self.path.with_extension("new");
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&beside)?;
-        file.set_len(0)?;
+        let draft = beside(&self.path, "new");
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&draft)?;
         file.try_lock().map_err(|_held| io::Error::other("another process has it"))?;
+        file.set_len(0)?;
         let bytes = self.live.values().flatten().copied().collect::<Vec<u8>>();
         file.write_all(&bytes)?;
         file.sync_all()?;
-        std::fs::rename(&beside, &self.path)?;
+        std::fs::rename(&draft, &self.path)?;
+        (self.file, self.len, self.is_whole) = (file, bytes.len() as u64, true);
         if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             File::open(directory)?.sync_all()?;
         }
-        (self.file, self.len) = (file, bytes.len() as u64);
         Ok(())
     }
 
@@ -317,6 +346,7 @@ mod tests {
             path: path.clone(),
             len: 0,
             live: BTreeMap::new(),
+            is_whole: true,
             sync: Sync::Always,
             synced: Instant::now(),
         };
@@ -325,6 +355,61 @@ mod tests {
         keeper.write(vec![(1, Some(bytes_of(PUT, 1, "key", b"value")))]).expect("written");
         drop(keeper);
         assert_eq!(open(&path).1.iter().map(|record| record.number).collect::<Vec<_>>(), [1]);
+    }
+
+    fn append(path: &Path, bytes: &[u8]) {
+        OpenOptions::new().append(true).open(path).expect("opens").write_all(bytes).expect("written");
+    }
+
+    #[test]
+    fn half_a_record_hides_nothing_that_is_written_after_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("writes");
+        let (journal, _) = open(&path);
+        put(&journal, 0, "before", "value");
+        // As a write leaves it for which there was no more space.
+        append(&path, &bytes_of(PUT, 1, "torn", b"value")[..20]);
+        put(&journal, 2, "after", "value");
+        drop(journal);
+        assert_eq!(open(&path).1.iter().map(|record| record.number).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn what_lies_behind_damage_is_kept_beside() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("writes");
+        let (journal, _) = open(&path);
+        put(&journal, 0, "before", "value");
+        drop(journal);
+        drop(open(&path));
+        append(&path, &bytes_of(PUT, 1, "torn", b"value")[..20]);
+        append(&path, &bytes_of(PUT, 2, "after", b"value"));
+        let damaged = std::fs::read(&path).expect("readable");
+        assert_eq!(open(&path).1.len(), 1);
+        let files = std::fs::read_dir(directory.path()).expect("readable").map(|file| file.expect("there").path());
+        let kept: Vec<PathBuf> = files.filter(|file| *file != path).collect();
+        assert_eq!(kept.iter().map(|file| std::fs::read(file).expect("readable")).collect::<Vec<_>>(), [damaged]);
+    }
+
+    #[test]
+    fn journals_with_like_names_have_drafts_of_their_own() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let value = "v".repeat(1 << 20);
+        let paths = ["x.new", "x.users", "x.orders"].map(|name| directory.path().join(name));
+        let journals = paths.each_ref().map(|path| open(path).0);
+        for number in 0..6 {
+            for journal in &journals {
+                put(journal, number, "key", &value);
+                journal.done(std::iter::once(number));
+            }
+        }
+        for journal in &journals {
+            put(journal, 6, "last", "value");
+        }
+        drop(journals);
+        for path in &paths {
+            assert_eq!(open(path).1.iter().map(|record| record.number).collect::<Vec<_>>(), [6]);
+        }
     }
 
     #[test]
