@@ -40,8 +40,11 @@ impl<S: Source> Inner<S> {
         let written = if !S::WRITES {
             self.fill(&change, None, &policy).await
         } else {
-            match (policy.strategy, &self.behind) {
-                (Strategy::Behind, Some(behind)) if !policy.bypass => behind.write(self, &change, &policy).await,
+            let is_behind = policy.strategy == Strategy::Behind && !policy.bypass;
+            // Whatever the policy says now: nothing overtakes a write of its key that waits.
+            let behind = self.behind.as_ref().filter(|behind| is_behind || behind.holds(&change.text));
+            match (policy.strategy, behind) {
+                (_, Some(behind)) => behind.write(self, &change, &policy).await,
                 (Strategy::Through, _) if !policy.bypass => self.write_through(&change, &policy).await,
                 _ => self.write_aside(&change, &policy).await,
             }

@@ -133,6 +133,29 @@ async fn a_write_whose_caller_left_does_not_come_back_over_a_later_one() {
 }
 
 #[tokio::test]
+async fn a_write_that_waits_is_not_overtaken_when_the_policy_changes() {
+    let slow = CachePolicy { write_wait: Duration::from_secs(60), ..behind() };
+    let aside = CachePolicy { strategy: Strategy::Aside, ..slow.clone() };
+    let through = CachePolicy { strategy: Strategy::Through, ..slow.clone() };
+    let bypass = CachePolicy { bypass: true, ..slow.clone() };
+    for (name, next) in [("aside", aside), ("through", through), ("bypass", bypass)] {
+        let (far, directory) = (Arc::<Far>::default(), tempfile::tempdir().unwrap());
+        let cache = open(&far, &directory.path().join("writes"), slow.clone()).await;
+        let key = "a".to_owned();
+        cache.set(&key, "1".to_owned()).await.unwrap();
+        cache.set_policy(next.clone()).unwrap();
+        cache.set(&key, "2".to_owned()).await.unwrap();
+        if !next.bypass {
+            assert_eq!(read(&cache, "a").await.as_deref(), Some("2"), "{name}");
+        }
+        assert!(cache.close(Duration::from_secs(10)).await);
+        assert_eq!(far.value("a").as_deref(), Some("2"), "{name}");
+        // Together, in one batch.
+        assert_eq!(far.written.lock().len(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_queue_cannot_hold_goes_straight_to_the_source() {
     let (far, directory) = (Arc::<Far>::default(), tempfile::tempdir().unwrap());
     let slow = CachePolicy { write_queue: 10, write_wait: Duration::from_secs(60), ..behind() };

@@ -102,6 +102,11 @@ impl<S: Source> Behind<S> {
         waiting.next.as_ref().map(|item| item.value.clone()).or_else(|| waiting.under_way.clone())
     }
 
+    /// Whether a write of this key waits, or is under way.
+    pub(super) fn holds(&self, text: &str) -> bool {
+        self.queue.lock().keys.contains_key(text)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.lock().keys.len()
     }
