@@ -329,7 +329,7 @@ impl<S: Source> Inner<S> {
         *retries = (*retries + policy.retry.budget_ratio).min(f64::from(policy.retry.budget_reserve.max(1)));
     }
 
-    /// Puts a value into memory, or that there is none.
+    /// Puts a value into memory, or that there is none; what is not kept leaves nothing older under its key.
     pub(super) fn keep(
         &self,
         (text, hash): (&str, KeyHash),
@@ -338,18 +338,21 @@ impl<S: Source> Inner<S> {
     ) {
         let negative = value.is_none();
         let life = if negative { &self.hot.negative_ttl } else { &self.hot.l1_ttl };
-        if life.load(Ordering::Relaxed) == 0 || self.hot.l1_ttl.load(Ordering::Relaxed) == 0 {
+        let is_off = life.load(Ordering::Relaxed) == 0 || self.hot.l1_ttl.load(Ordering::Relaxed) == 0;
+        // What another serialised differently is read from Redis, and not kept here.
+        let is_foreign = matches!(self.l1, Memory::Bytes(_)) && !negative && stored.codec != self.codec;
+        if is_off || is_foreign {
+            self.l1.remove(hash, text, Gone::Expired);
             return;
         }
         let tags: Vec<u32> = stored.tags.iter().map(|tag| self.stamps.tag(tag)).collect();
         if !self.stamps.is_good(stamp, text, tags.iter().copied()) {
             self.counters.not_stored.add(1);
+            self.l1.remove(hash, text, Gone::Invalidated);
             return;
         }
         let meta = Meta { born: self.clock.now(), stamp, cost: stored.cost, negative, ttl };
         let kept = match &self.l1 {
-            // What another serialised differently is read from Redis, and not kept here.
-            Memory::Bytes(_) if !negative && stored.codec != self.codec => return,
             Memory::Bytes(l1) => {
                 let value = stored.bytes.as_deref().unwrap_or_default();
                 l1.insert(hash, &New { key: text.as_bytes(), value, tags: &tags, meta })
@@ -432,5 +435,35 @@ impl<S: Source> Inner<S> {
             return Ok(Vec::new());
         }
         self.codec.encode(value).map_err(CacheError::Codec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cache, Filled};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_kept_leaves_nothing_older_under_its_key() {
+        let cache = Cache::builder("texts", Filled::<String, String>::default()).build().await.expect("built");
+        let (inner, key, new) = (&cache.inner, "a".to_owned(), "new".to_owned());
+        let stored = Stored {
+            bytes: Some(inner.encode(&new).expect("text")),
+            codec: inner.codec,
+            cost: 0,
+            born_ms: 0,
+            life_ms: 0,
+            tags: vec!["t".to_owned()],
+        };
+        let place = ("a", inner.l1.hash(b"a"));
+        // Its tag is made invalid while it is put into Redis; and the source has none any more.
+        for value in [Some(&new), None] {
+            cache.set(&key, "old".to_owned()).await.expect("put");
+            assert_eq!(cache.peek(&key).as_deref(), Some("old"));
+            let before = inner.stamps.generation();
+            inner.stamps.note_tag("t", 0);
+            inner.keep(place, (before, &stored, value), None);
+            assert_eq!(cache.peek(&key), None, "{value:?}");
+        }
     }
 }

@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use super::clock::{ms, ticks_of_ms};
 use super::flight::{Flight, From};
-use super::frame::{self, Stored};
+use super::frame::{self, Parts, Stored};
 use super::inner::Inner;
 use super::l1::{KeyHash, cost_of};
-use super::l2::STORE_WITHIN;
+use super::l2::{STORE_WITHIN, TOMB_LIFE};
 use super::policy::CachePolicy;
 use super::read::is_early;
 use super::source::{CacheError, Source};
@@ -231,13 +231,19 @@ impl<S: Source> Trip<S> {
             inner.keep((&self.text, self.hash), (self.flight.generation, &stored, value.as_ref()), None);
         });
         self.flight.finish(Ok(value));
-        let (Some(there), Some(l2), false) = (there, inner.l2_for(&self.policy), life.is_zero()) else { return };
-        if self.begun.elapsed() >= STORE_WITHIN {
+        let (Some(there), Some(l2)) = (there, inner.l2_for(&self.policy)) else { return };
+        // That there is none may have no life; what was there has none any more either.
+        let is_over = life.is_zero() && !matches!(there.found, Found::None(_));
+        if self.begun.elapsed() >= STORE_WITHIN || (life.is_zero() && !is_over) {
             return;
         }
-        let life = life + self.policy.grace.max(self.policy.stale_while_revalidate);
-        let parts =
-            stored.parts((l2.seal, &self.text), self.policy.compression, self.policy.compression_threshold_bytes);
+        let (life, parts) = if is_over {
+            (TOMB_LIFE, Parts { head: frame::tomb(), tail: Vec::new() })
+        } else {
+            let how = (self.policy.compression, self.policy.compression_threshold_bytes);
+            let life = life + self.policy.grace.max(self.policy.stale_while_revalidate);
+            (life, stored.parts((l2.seal, &self.text), how.0, how.1))
+        };
         let (times, frame) = ((life, self.policy.l2_timeout), (&parts, there.seq));
         match l2.store(&self.text, frame, times, !there.present).await {
             Ok(true) => {}

@@ -78,6 +78,30 @@ async fn past_its_life_an_entry_is_served_while_it_is_loaded_anew_or_cannot_be()
 }
 
 #[tokio::test]
+async fn what_the_source_has_no_more_is_not_served_once_that_is_known() {
+    let (redis, far, clock) = (Redis::start(), Arc::<Far>::default(), Clock::moved());
+    let policy = CachePolicy { ttl_jitter: 0.0, l2_ttl: secs(60), stale_while_revalidate: secs(30), ..policy() };
+    let policy = CachePolicy { coherence_lease: Duration::ZERO, ..policy };
+    let builder = || Cache::builder("texts", Texts(Arc::clone(&far))).clock(clock.clone()).policy(policy.clone());
+    let alone = builder().build().await.unwrap();
+    let one = builder().redis(redis.client()).build().await.unwrap();
+    let two = builder().redis(redis.client()).build().await.unwrap();
+    far.put("a", "old");
+    read(&alone, "a").await;
+    read(&one, "a").await;
+    let key = ["EXISTS", "fb:{texts}:k:a"];
+    eventually("in Redis", async || matches!(redis.command(&key).await, redis::Value::Int(1))).await;
+    far.values.lock().clear();
+    clock.advance(secs(70));
+    for cache in [&alone, &one] {
+        assert_eq!(read(cache, "a").await.as_deref(), Some("old"), "stale, and loading");
+    }
+    for cache in [&alone, &one, &two] {
+        eventually("known to be gone", async || read(cache, "a").await.is_none()).await;
+    }
+}
+
+#[tokio::test]
 async fn every_read_is_counted_once_and_every_miss_has_a_cause() {
     let (redis, far, clock) = (Redis::start(), Arc::<Far>::default(), Clock::moved());
     let policy = CachePolicy { ttl_jitter: 0.0, l2_ttl: secs(100), grace: secs(300), ..policy() };

@@ -20,7 +20,7 @@ use breaker::Breaker;
 use link::{Link, Put, Puts};
 
 /// How long a key that was made invalid stays so.
-const TOMB_LIFE: Duration = Duration::from_secs(65);
+pub(super) const TOMB_LIFE: Duration = Duration::from_secs(65);
 /// What was loaded is stored within so long after its load began, which is less than a tomb stands.
 pub(super) const STORE_WITHIN: Duration = Duration::from_secs(60);
 
