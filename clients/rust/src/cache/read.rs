@@ -329,13 +329,14 @@ impl<S: Source> Inner<S> {
         *retries = (*retries + policy.retry.budget_ratio).min(f64::from(policy.retry.budget_reserve.max(1)));
     }
 
-    /// Puts a value into memory, or that there is none; what is not kept leaves nothing older under its key.
+    /// Puts a value into memory, or that there is none, and says whether it is there now; what is not kept leaves nothing older
+    /// under its key.
     pub(super) fn keep(
         &self,
         (text, hash): (&str, KeyHash),
         (stamp, stored, value): (u32, &Stored, Option<&S::Value>),
         ttl: Option<u32>,
-    ) {
+    ) -> bool {
         let negative = value.is_none();
         let life = if negative { &self.hot.negative_ttl } else { &self.hot.l1_ttl };
         let is_off = life.load(Ordering::Relaxed) == 0 || self.hot.l1_ttl.load(Ordering::Relaxed) == 0;
@@ -343,13 +344,13 @@ impl<S: Source> Inner<S> {
         let is_foreign = matches!(self.l1, Memory::Bytes(_)) && !negative && stored.codec != self.codec;
         if is_off || is_foreign {
             self.l1.remove(hash, text, Gone::Expired);
-            return;
+            return false;
         }
         let tags: Vec<u32> = stored.tags.iter().map(|tag| self.stamps.tag(tag)).collect();
         if !self.stamps.is_good(stamp, text, tags.iter().copied()) {
             self.counters.not_stored.add(1);
             self.l1.remove(hash, text, Gone::Invalidated);
-            return;
+            return false;
         }
         let meta = Meta { born: self.clock.now(), stamp, cost: stored.cost, negative, ttl };
         let kept = match &self.l1 {
@@ -360,6 +361,7 @@ impl<S: Source> Inner<S> {
             Memory::Values(values) => values.insert(hash, text, (value.cloned(), &tags, meta)),
         };
         self.counters.too_large.add(u64::from(kept == Kept::TooLarge));
+        kept == Kept::Kept
     }
 
     /// An entry of Redis that may be read, and how long it has left; nothing when its time is over.
@@ -462,7 +464,7 @@ mod tests {
             assert_eq!(cache.peek(&key).as_deref(), Some("old"));
             let before = inner.stamps.generation();
             inner.stamps.note_tag("t", 0);
-            inner.keep(place, (before, &stored, value), None);
+            assert!(!inner.keep(place, (before, &stored, value), None));
             assert_eq!(cache.peek(&key), None, "{value:?}");
         }
     }

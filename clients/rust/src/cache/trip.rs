@@ -96,10 +96,13 @@ impl<S: Source> Trip<S> {
         let Some(lease) = self.lease(there.is_some()).await else { return };
         match self.inner.load(&self.key, &self.policy).await {
             Ok((value, took)) => self.store(value, took, there).await,
-            Err(error) => match late {
-                Some(value) => self.flight.finish_from(From::Late, Ok(Some(value))),
-                None => self.flight.finish(Err(error)),
-            },
+            Err(error) => {
+                self.inner.asked.forget(&self.key);
+                match late {
+                    Some(value) => self.flight.finish_from(From::Late, Ok(Some(value))),
+                    None => self.flight.finish(Err(error)),
+                }
+            }
         }
         if let (Some(token), Some(l2)) = (lease, &self.inner.l2) {
             l2.release(&self.text, &token, self.policy.l2_timeout).await;
@@ -163,7 +166,9 @@ impl<S: Source> Trip<S> {
         inner.counters.negative_hits.add(u64::from(value.is_none()));
         let ttl = (left < self.policy.l1_ttl).then(|| ticks_of_ms(ms(left)));
         inner.flights.land(self.hash, &self.text, &self.flight, || {
-            inner.keep((&self.text, self.hash), (self.flight.generation, stored, value.as_ref()), ttl);
+            if !inner.keep((&self.text, self.hash), (self.flight.generation, stored, value.as_ref()), ttl) {
+                inner.asked.forget(&self.key);
+            }
         });
         self.flight.finish_from(From::Redis, Ok(value.clone()));
     }
@@ -212,13 +217,15 @@ impl<S: Source> Trip<S> {
         let bytes = match value.as_ref().map(|value| inner.encode(value)).transpose() {
             Ok(bytes) => bytes,
             // It can be answered, and not be kept.
-            Err(_why) => return self.flight.finish(Ok(value)),
+            Err(_why) => {
+                inner.asked.forget(&self.key);
+                return self.flight.finish(Ok(value));
+            }
         };
         let tags = value.as_ref().map(|value| inner.source.tags(&self.key, value)).unwrap_or_default();
         let life = if value.is_none() { self.policy.negative_ttl } else { self.policy.l2_ttl };
         let life = life.mul_f64(1.0 - self.policy.ttl_jitter * fastrand::f64());
         let cost = cost_of(took.as_secs_f64());
-        inner.asked.loaded(&self.key, cost);
         let stored = Stored {
             bytes,
             codec: inner.codec,
@@ -227,8 +234,11 @@ impl<S: Source> Trip<S> {
             life_ms: ms(life),
             tags: frame::kept_tags(tags),
         };
+        inner.asked.loaded(&self.key, cost);
         inner.flights.land(self.hash, &self.text, &self.flight, || {
-            inner.keep((&self.text, self.hash), (self.flight.generation, &stored, value.as_ref()), None);
+            if !inner.keep((&self.text, self.hash), (self.flight.generation, &stored, value.as_ref()), None) {
+                inner.asked.forget(&self.key);
+            }
         });
         self.flight.finish(Ok(value));
         let (Some(there), Some(l2)) = (there, inner.l2_for(&self.policy)) else { return };

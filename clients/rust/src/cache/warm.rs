@@ -86,6 +86,13 @@ impl<K: CacheKey> Asked<K> {
         }
     }
 
+    /// A key was not loaded, or not kept: it is no more kept warm until it is loaded for somebody who asks.
+    pub(super) fn forget(&self, key: &K) {
+        if self.keys.load(Ordering::Relaxed) > 0 {
+            self.weights.lock().remove(key);
+        }
+    }
+
     /// The keys worth most.
     fn best(&self) -> Vec<K> {
         let keys = self.keys.load(Ordering::Relaxed);
@@ -120,11 +127,15 @@ pub(super) async fn warm<S: Source>(inner: &Arc<Inner<S>>, keys: Vec<S::Key>) ->
     (loaded, failed)
 }
 
-/// Until the cache is gone: what is worth most is loaded anew when its time is over.
+/// Until the cache is gone: what is worth most is loaded anew when its time is over, as long as memory is read.
 pub(super) async fn keep_warm<S: Source>(inner: Weak<Inner<S>>) {
     loop {
         sleep(PERIOD).await;
         let Some(inner) = inner.upgrade() else { return };
+        let policy = inner.policy();
+        if policy.bypass || policy.l1_ttl.is_zero() || !inner.is_trusted() {
+            continue;
+        }
         let cold: Vec<S::Key> = inner.asked.best().into_iter().filter(|key| !inner.is_there(key)).collect();
         if !cold.is_empty() {
             warm(&inner, cold).await;

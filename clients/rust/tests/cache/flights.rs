@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fastbreak_client::cache::{Cache, CachePolicy};
+use fastbreak_client::cache::{Cache, CachePolicy, Clock};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Far, Redis, Texts, cache, eventually, policy, read};
 
@@ -106,4 +106,42 @@ async fn keys_worth_it_are_kept_warm() {
     let cache = alone(&far, warm).await;
     read(&cache, "a").await;
     eventually("loaded again, unasked", async || far.loads() >= 3 && cache.stats().warmed >= 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_memory_cannot_keep_is_not_kept_warm() {
+    let (far, clock) = (Arc::<Far>::default(), Clock::moved());
+    far.put("a", "1");
+    let warm = CachePolicy { warm_keys: 10, ..policy() };
+    let builder = Cache::builder("texts", Texts(Arc::clone(&far))).policy(warm.clone()).clock(clock.clone());
+    let cache = builder.build().await.unwrap();
+    let hour = Duration::from_secs(3600);
+    // Some looks later, by the paused clock.
+    let loads = async || {
+        let before = far.loads();
+        sleep(Duration::from_secs(5)).await;
+        far.loads() - before
+    };
+    read(&cache, "a").await;
+    clock.advance(hour);
+    cache.set_policy(CachePolicy { bypass: true, ..warm.clone() }).unwrap();
+    assert_eq!(loads().await, 0, "memory is bypassed");
+    cache.set_policy(CachePolicy { l1_ttl: Duration::ZERO, ..warm.clone() }).unwrap();
+    assert_eq!(loads().await, 0, "memory holds nothing");
+    cache.set_policy(warm).unwrap();
+    cache.set_trusted_until(Instant::now());
+    assert_eq!(loads().await, 0, "memory is not trusted");
+    cache.set_trusted_until(Instant::now() + hour * 10);
+    assert_eq!(loads().await, 1, "memory is read again");
+    clock.advance(hour);
+    far.fails.store(true, Ordering::SeqCst);
+    assert_eq!(loads().await, 1, "it fails");
+    far.fails.store(false, Ordering::SeqCst);
+    read(&cache, "a").await;
+    clock.advance(hour);
+    far.values.lock().clear();
+    assert_eq!(loads().await, 1, "there is none any more");
+    far.put("a", &"long ".repeat(1 << 20));
+    read(&cache, "a").await;
+    assert_eq!((loads().await, cache.stats().too_large), (0, 1), "it is too large");
 }
