@@ -129,6 +129,11 @@ impl<V: Clone> Flights<V> {
         also();
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(|map| map.lock().len()).sum()
+    }
+
     /// The same for all.
     pub(super) fn detach_all(&self) {
         self.0.iter().for_each(|map| map.lock().clear());

@@ -38,6 +38,7 @@
 //!   time write a key: between two, the batch that comes last stays.
 //! - A write that returned [`CacheError::Untold`] is at the source and in this instance; others are told when Redis answers
 //!   again, and until then this instance does not read Redis. One that returned [`CacheError::Write`] may have been made.
+//! - A write or an invalidation whose caller leaves before it is completed goes on to its end.
 //! - What Redis loses of stamps in a failover, or by a clock that is put back together with a flush, is lost: entries from
 //!   before may then be read until their TTL. Entries that it corrupts are misses.
 //! - [`CachePolicy::grace`] and [`CachePolicy::stale_while_revalidate`] serve what is past its TTL, never what was made
@@ -320,9 +321,7 @@ impl<S: Source> Cache<S> {
             targets = Targets { all: true, ..Targets::default() };
         }
         self.inner.counters.invalidated.add(targets.len().max(1) as u64);
-        let told = self.inner.invalidate_there(&targets).await;
-        self.inner.invalidate_here(&targets, *told.as_ref().unwrap_or(&0));
-        told.map(drop)
+        self.inner.invalidate(targets).await
     }
 
     /// An invalidation that a control plane has given a number. Returns when it holds in this instance and in the Redis that

@@ -32,8 +32,24 @@ pub(super) struct Change<S: Source> {
 }
 
 impl<S: Source> Inner<S> {
-    /// Writes as the policy says.
+    /// Writes as the policy says, to the end though the caller leaves: what the source has, the cache has to know.
     pub(super) async fn write(self: &Arc<Self>, change: Change<S>) -> Result<(), CacheError> {
+        if !S::WRITES && self.l2.is_none() {
+            // Nothing in it waits, but for its turn.
+            return self.write_in_turn(change).await;
+        }
+        let (inner, text) = (Arc::clone(self), change.text.clone());
+        match tokio::spawn(async move { inner.write_in_turn(change).await }).await {
+            Ok(written) => written,
+            Err(_panicked) => {
+                // It may have been made all the same.
+                drop(self.invalidate_key(&text).await);
+                Err(CacheError::Write("the write panicked".to_owned()))
+            }
+        }
+    }
+
+    async fn write_in_turn(self: &Arc<Self>, change: Change<S>) -> Result<(), CacheError> {
         self.counters.writes.add(1);
         let policy = self.policy();
         let turn = self.write_lock(&change.text).lock().await;
@@ -81,6 +97,21 @@ impl<S: Source> Inner<S> {
             return self.invalidate_key(&change.text).await;
         }
         self.fill(change, begun, policy).await
+    }
+
+    /// Makes entries invalid here and for all, to the end though the caller leaves: what others are told of is skipped here.
+    pub(super) async fn invalidate(self: &Arc<Self>, targets: Targets) -> Result<(), CacheError> {
+        let inner = Arc::clone(self);
+        let both = async move {
+            let told = inner.invalidate_there(&targets).await;
+            inner.invalidate_here(&targets, *told.as_ref().unwrap_or(&0));
+            told.map(drop)
+        };
+        if self.l2.is_none() {
+            return both.await;
+        }
+        let ended = |_ended| Err(CacheError::Untold("its task ended".to_owned()));
+        tokio::spawn(both).await.unwrap_or_else(ended)
     }
 
     /// Makes a key invalid here and for all.
@@ -197,5 +228,36 @@ impl<S: Source> Inner<S> {
                 Err(CacheError::Write(format!("no answer within load_timeout of {:?}", policy.load_timeout)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::task::Poll;
+
+    use super::super::{Cache, Filled};
+    use super::*;
+
+    #[tokio::test]
+    async fn writes_whose_callers_left_leave_no_flights() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("redis.sock");
+        // Takes what is asked, and answers nothing.
+        let _silent = UnixListener::bind(&socket).expect("bound");
+        let client = redis::Client::open(format!("redis+unix://{}", socket.display())).expect("an address");
+        let policy = CachePolicy { l2_timeout: Duration::from_millis(50), ..CachePolicy::default() };
+        let builder = Cache::builder("texts", Filled::<u64, u64>::default()).policy(policy).redis(client);
+        let cache = builder.build().await.expect("built");
+        for key in 0..1_000 {
+            let mut set = Box::pin(cache.set(&key, 1));
+            assert!(std::future::poll_fn(|cx| Poll::Ready(set.as_mut().poll(cx))).await.is_pending());
+        }
+        let landed = async {
+            while cache.stats().write_errors < 1_000 || cache.inner.flights.len() > 0 {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), landed).await.expect("each goes on to its end");
     }
 }

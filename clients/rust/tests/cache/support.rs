@@ -144,6 +144,8 @@ pub(crate) struct Far {
     pub(crate) fails: AtomicBool,
     pub(crate) panics: AtomicBool,
     pub(crate) refuses: Mutex<Option<String>>,
+    /// A write that is made answers when nobody has this.
+    pub(crate) held: tokio::sync::RwLock<()>,
 }
 
 impl Far {
@@ -193,14 +195,17 @@ impl Source for Texts {
         if writes.iter().any(|write| Some(&write.key) == refused.as_ref()) {
             return Err(Failure { retryable: false, ..Far::failure() });
         }
-        let mut values = self.0.values.lock();
-        for write in writes {
-            match &write.value {
-                Some(value) => values.insert(write.key.clone(), value.clone()),
-                None => values.remove(&write.key),
-            };
+        {
+            let mut values = self.0.values.lock();
+            for write in writes {
+                match &write.value {
+                    Some(value) => values.insert(write.key.clone(), value.clone()),
+                    None => values.remove(&write.key),
+                };
+            }
         }
         self.0.written.lock().push(writes.to_vec());
+        let _free = self.0.held.read().await;
         Ok(())
     }
 

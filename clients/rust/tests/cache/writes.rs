@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use fastbreak_client::cache::{CacheError, CachePolicy, Strategy};
 
+use tokio::time::timeout;
+
 use crate::support::{Far, Redis, cache, eventually, in_touch, policy, read, settled};
 
 fn with(strategy: Strategy) -> CachePolicy {
@@ -85,4 +87,45 @@ async fn what_others_cannot_be_told_is_said_and_told_later() {
     eventually("told", async || one.set(&key, "newer".to_owned()).await.is_ok()).await;
     let two = cache(redis.client(), &far, with(Strategy::Through)).await;
     assert_eq!(read(&two, "a").await.as_deref(), Some("newer"));
+}
+
+/// Long enough to begin a call, and too short for one that waits.
+const SHORT: Duration = Duration::from_millis(10);
+
+#[tokio::test]
+async fn aside_a_write_whose_caller_left_is_told_all_the_same() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Aside)).await;
+    far.put("a", "old");
+    assert_eq!(read(&one, "a").await.as_deref(), Some("old"));
+    let held = far.held.write().await;
+    assert!(timeout(SHORT, one.set(&"a".to_owned(), "new".to_owned())).await.is_err());
+    drop(held);
+    eventually("the write ends", async || read(&one, "a").await.as_deref() == Some("new")).await;
+    assert_eq!(one.stats().write_errors, 0);
+}
+
+#[tokio::test]
+async fn what_is_told_to_others_holds_here_though_the_caller_left() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let key = "a".to_owned();
+    one.set(&key, "old".to_owned()).await.unwrap();
+    let held = far.held.write().await;
+    let mut set = Box::pin(one.set(&key, "new".to_owned()));
+    eventually("at the source", async || {
+        assert!(timeout(SHORT, set.as_mut()).await.is_err());
+        far.value("a").as_deref() == Some("new")
+    })
+    .await;
+    redis.signal("STOP");
+    drop(held);
+    assert!(timeout(SHORT, set).await.is_err(), "it waits for Redis");
+    redis.signal("CONT");
+    eventually("the write ends", async || read(&one, "a").await.as_deref() == Some("new")).await;
+    far.put("a", "newest");
+    redis.signal("STOP");
+    assert!(timeout(SHORT, one.invalidate_keys(std::slice::from_ref(&key))).await.is_err());
+    redis.signal("CONT");
+    eventually("it is made invalid", async || read(&one, "a").await.as_deref() == Some("newest")).await;
 }
