@@ -40,6 +40,8 @@ pub struct PolicyError {
 }
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+/// Longest rest that the other side may ask for.
+pub(crate) const REST_MAX: Duration = Duration::from_secs(300);
 
 impl Retry {
     /// Checks every field.

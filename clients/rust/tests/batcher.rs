@@ -315,3 +315,78 @@ fn what_hangs_is_cut_off_and_a_drain_answers_everybody() {
         assert_eq!(batcher.submit(plain(2)).await, Err(SubmitError::Closed));
     });
 }
+
+#[test]
+fn a_rest_without_end_ends_the_item_and_not_the_batcher() {
+    struct Never(AtomicUsize);
+    impl Process for Never {
+        type Item = u32;
+        type Output = ();
+        async fn process(&self, items: Vec<u32>) -> Result<Vec<Outcome<()>>, Failure> {
+            let again = |_| Outcome::Again("429".into(), Some(Duration::MAX));
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(Failure { why: "429".into(), retryable: true, retry_after: Some(Duration::MAX) }),
+                1 => Ok(items.into_iter().map(again).collect()),
+                _ => Ok(vec![Outcome::Done(()); items.len()]),
+            }
+        }
+    }
+    run(async {
+        let deadline = ms(3_600_000);
+        let batcher =
+            Batcher::new(BatchPolicy { deadline, ..BatchPolicy::default() }, Never(AtomicUsize::new(0))).unwrap();
+        for _ in 0..2 {
+            let (one, other) = tokio::join!(batcher.submit(1), batcher.submit(2));
+            assert_eq!(one, Err(SubmitError::Exhausted { bound: "deadline", why: "429".into() }));
+            assert_eq!(one, other);
+        }
+        assert_eq!(batcher.submit(1).await, Ok(()), "called again, five minutes after the first");
+        assert!(batcher.drain(ms(1_000)).await);
+    });
+}
+
+#[test]
+fn the_slowest_rate_waits_and_does_not_panic() {
+    run(async {
+        let rate = Some(Rate { per_second: f64::MIN_POSITIVE, burst: 1, shared: false });
+        let policy = BatchPolicy { max_items: 1, rate, ..BatchPolicy::default() };
+        let (far, _) = far(&policy, ms(1));
+        let batcher = Batcher::new(policy, far).unwrap();
+        batcher.submit(plain(1)).await.unwrap();
+        assert_eq!(batcher.submit(plain(2)).await, Err(SubmitError::Deadline));
+        batcher.set_policy(BatchPolicy::default()).unwrap();
+        assert_eq!(batcher.submit(plain(3)).await, Ok(3));
+    });
+}
+
+#[test]
+fn a_panic_of_the_hosts_code_beside_the_call_is_an_answer_too() {
+    #[derive(PartialEq, Eq, Hash)]
+    struct Uncloned(u32);
+    impl Clone for Uncloned {
+        fn clone(&self) -> Self {
+            assert!(self.0 != 13, "told to");
+            Self(self.0)
+        }
+    }
+    struct Takes;
+    impl Process for Takes {
+        type Item = Uncloned;
+        type Output = u32;
+        async fn process(&self, items: Vec<Uncloned>) -> Result<Vec<Outcome<u32>>, Failure> {
+            Ok(items.iter().map(|item| Outcome::Done(item.0)).collect())
+        }
+    }
+    run(async {
+        let batcher = Batcher::new(BatchPolicy { max_concurrent_batches: 1, ..BatchPolicy::default() }, Takes).unwrap();
+        let panicked = Err(SubmitError::Failed("the call panicked".into()));
+        let (one, other) = tokio::join!(batcher.submit(Uncloned(13)), batcher.submit(Uncloned(1)));
+        assert_eq!((one, other), (panicked.clone(), panicked.clone()));
+        let tell = AtomicUsize::new(0);
+        batcher.on_call(move |_| assert!(tell.fetch_add(1, Ordering::Relaxed) > 0, "told to"));
+        assert_eq!(batcher.submit(Uncloned(1)).await, panicked);
+        assert_eq!(batcher.submit(Uncloned(1)).await, Ok(1));
+        assert_eq!(batcher.load(), (0, 0));
+        assert!(batcher.drain(ms(1_000)).await);
+    });
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::policy::Rate;
+use crate::retry::HOUR;
 
 /// Starts full.
 pub(super) struct Bucket {
@@ -28,7 +29,9 @@ impl Bucket {
         if self.tokens > 0.999 {
             return Ok(());
         }
-        Err(now + Duration::from_secs_f64((1.0 - self.tokens) / rate.per_second))
+        // A rate that gives less than one an hour is looked at again by then.
+        let wait = Duration::try_from_secs_f64((1.0 - self.tokens) / rate.per_second).unwrap_or(HOUR);
+        Err(now + wait.min(HOUR))
     }
 
     /// Notes a call.

@@ -39,6 +39,7 @@ pub use shared::RedisRate;
 pub use shared::{Leave, SharedRate};
 pub use stats::{Count, Stats};
 
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -47,11 +48,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use crate::retry::REST_MAX;
 use crate::told::Told;
 use queue::{Key, Next, Queue};
 
-/// Longest rest that the other side may ask for.
-const REST_MAX: Duration = Duration::from_secs(300);
 /// How long the shared rate may take to answer.
 const ASK_MAX: Duration = Duration::from_millis(250);
 
@@ -360,17 +360,45 @@ async fn drive<P: Process>(shared: Arc<Shared<P>>) {
     shared.done.notify_waiters();
 }
 
+const PANICKED: &str = "the call panicked";
+
+/// A batch under way. Whatever the host's code does, each of its items is answered and it counts no more as under way.
+struct UnderWay<P: Process> {
+    shared: Arc<Shared<P>>,
+    batch: VecDeque<Key>,
+    is_settled: bool,
+}
+
+impl<P: Process> UnderWay<P> {
+    fn settle(&mut self, outcomes: Vec<Outcome<P::Output>>, now: Instant) {
+        self.shared.queue.lock().settle(&mut self.batch, outcomes, now, &self.shared.stats);
+        self.is_settled = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl<P: Process> Drop for UnderWay<P> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            let outcomes = vec![Outcome::Refused(PANICKED.to_owned()); self.batch.len()];
+            self.settle(outcomes, Instant::now());
+        }
+    }
+}
+
 async fn call<P: Process>(shared: Arc<Shared<P>>, batch: Vec<Key>) {
+    let mut under_way = UnderWay { shared: Arc::clone(&shared), batch: batch.into(), is_settled: false };
+    let batch = &under_way.batch;
     let (items, since, most) = {
         let queue = shared.queue.lock();
-        (queue.items(&batch), queue.since(&batch), queue.policy().call_timeout)
+        (queue.items(batch), queue.since(batch), queue.policy().call_timeout)
     };
     let (caller, count, began) = (Arc::clone(&shared), batch.len(), Instant::now());
     // A task of its own, so that a panic in it is an answer like any other.
     let mut task = tokio::spawn(async move { caller.process.process(items).await });
     let answered = match timeout(most, &mut task).await {
         Ok(Ok(answered)) => answered,
-        Ok(Err(_panicked)) => Err(Failure { why: "the call panicked".to_owned(), retryable: false, retry_after: None }),
+        Ok(Err(_panicked)) => Err(Failure { why: PANICKED.to_owned(), retryable: false, retry_after: None }),
         Err(_elapsed) => {
             task.abort();
             let why = format!("no answer within call_timeout of {most:?}");
@@ -380,15 +408,14 @@ async fn call<P: Process>(shared: Arc<Shared<P>>, batch: Vec<Key>) {
     let now = Instant::now();
     let waited = since.map(|since| began.saturating_duration_since(since));
     shared.told.tell(&Called { items: count, waited, took: now - began, failed: answered.is_err() });
-    let (outcomes, rest) = outcomes(answered, batch.len());
+    let (outcomes, rest) = outcomes(answered, count);
     let mut queue = shared.queue.lock();
     queue.called(count, now - began);
     if let Some(rest) = rest {
         queue.rest(now + rest.min(REST_MAX));
     }
-    queue.settle(batch, outcomes, now, &shared.stats);
     drop(queue);
-    shared.wake.notify_one();
+    under_way.settle(outcomes, now);
 }
 
 /// One outcome an item, whatever the call said, and the rest that it asked for.

@@ -1,6 +1,6 @@
 //! What waits, what is under way, and what may go next. No clock and no runtime: time is an argument.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::line::{Line, Priority};
 use super::policy::{BatchPolicy, Rate};
 use super::stats::Stats;
 use super::{Outcome, SubmitError};
+use crate::retry::HOUR;
 
 /// Number of an item while it is here.
 pub(super) type Key = usize;
@@ -255,7 +256,7 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
     pub(super) fn asked(&mut self, said: Result<Option<Duration>, String>, now: Instant) {
         match said {
             Ok(None) => self.leave.granted = true,
-            Ok(Some(wait)) => self.leave.ask_at = Some(now + wait),
+            Ok(Some(wait)) => self.leave.ask_at = Some(now + wait.min(HOUR)),
             Err(_unheard) => self.leave.alone_until = Some(now + ALONE),
         }
     }
@@ -288,20 +289,20 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
     }
 
     /// The items of a batch.
-    pub(super) fn items(&self, batch: &[Key]) -> Vec<I> {
+    pub(super) fn items(&self, batch: &VecDeque<Key>) -> Vec<I> {
         batch.iter().filter_map(|key| self.entries.get(*key)).map(|entry| entry.item.clone()).collect()
     }
 
     /// When the first came of those in a batch that are tried for the first time.
-    pub(super) fn since(&self, batch: &[Key]) -> Option<Instant> {
+    pub(super) fn since(&self, batch: &VecDeque<Key>) -> Option<Instant> {
         let entries = batch.iter().filter_map(|key| self.entries.get(*key));
         entries.filter(|entry| entry.attempt == 1).map(|entry| entry.since).min()
     }
 
-    /// Takes the outcomes of a batch, in its order.
-    pub(super) fn settle(&mut self, batch: Vec<Key>, outcomes: Vec<Outcome<O>>, now: Instant, stats: &Stats) {
-        self.batches -= 1;
-        for (key, outcome) in batch.into_iter().zip(outcomes) {
+    /// Takes the outcomes of a batch, in its order. What was settled is no more in `batch`, should the host's code panic.
+    pub(super) fn settle(&mut self, batch: &mut VecDeque<Key>, outcomes: Vec<Outcome<O>>, now: Instant, stats: &Stats) {
+        for outcome in outcomes {
+            let Some(key) = batch.pop_front() else { break };
             match outcome {
                 Outcome::Done(output) => {
                     self.earn_retries();
@@ -316,6 +317,7 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
                 Outcome::Again(why, after) => self.again(key, (why, after), now, stats),
             }
         }
+        self.batches -= 1;
     }
 
     /// A call with so many items took so long.
@@ -337,7 +339,8 @@ impl<I: Clone + Eq + Hash, O: Clone> Queue<I, O> {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let retry = &self.policy.retry;
         let jittered = retry.ceiling(entry.attempt + 1).mul_f64(fastrand::f64());
-        let at = now + after.map_or(jittered, |after| after.max(jittered));
+        // No deadline is further away.
+        let at = now + after.map_or(jittered, |after| after.max(jittered)).min(HOUR);
         let why_not = if entry.attempt >= retry.attempts {
             Some("attempts")
         } else if at >= entry.deadline {

@@ -26,6 +26,7 @@ use super::key::CacheKey;
 use super::policy::CachePolicy;
 use super::source::{CacheError, Failure, Source, Write};
 use super::write::Change;
+use crate::retry::REST_MAX;
 use journal::{Journal, Record};
 
 struct Item<S: Source> {
@@ -268,8 +269,8 @@ async fn write<S: Source>(inner: &Arc<Inner<S>>, behind: &Behind<S>, mut batch: 
             attempt += 1;
             inner.counters.retries.add(1);
             let jittered = policy.retry.ceiling(attempt).mul_f64(fastrand::f64());
-            sleep(failure.retry_after.map_or(jittered, |after| after.max(jittered)).max(Duration::from_millis(1)))
-                .await;
+            let pause = failure.retry_after.map_or(jittered, |after| after.min(REST_MAX).max(jittered));
+            sleep(pause.max(Duration::from_millis(1))).await;
         } else if batch.writes.len() == 1 {
             inner.counters.writes_refused.add(1);
             behind.finish(&batch.texts, &batch.numbers);
