@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use super::behind::Behind;
 use super::clock::{Clock, ms, ticks};
@@ -13,7 +14,7 @@ use super::curve::Sampler;
 use super::flight::Flights;
 use super::l1::Gone;
 use super::l2::bus::Listener;
-use super::l2::{L2, LinkError, Targets};
+use super::l2::{L2, LinkError, TARGETS_MAX, Targets};
 use super::memory::Memory;
 use super::policy::CachePolicy;
 use super::source::{CacheError, Source};
@@ -229,17 +230,24 @@ impl<S: Source> Inner<S> {
         self.has_debt.store(true, Ordering::Release);
     }
 
-    /// Tells what could not be told before; the stamp that it has now.
+    /// Tells what could not be told before, in parts; the stamp that it has now. No part is begun after `l2_timeout`, and
+    /// what was told by then is told.
     pub(super) async fn pay_debt(&self) -> Option<u64> {
         let l2 = self.l2.as_ref().filter(|_| self.has_debt.load(Ordering::Acquire))?;
-        let (owed, timeout) = (self.debt.lock().clone(), self.policy().l2_timeout);
-        let told = l2.invalidate(&owed, timeout).await;
-        let stamp = told.inspect_err(|error| self.count_l2_error(error)).ok()?;
-        self.invalidate_here(&owed, stamp);
-        let mut debt = self.debt.lock();
-        debt.take_off(&owed);
-        self.has_debt.store(*debt != Targets::default(), Ordering::Release);
-        Some(stamp)
+        let (begun, timeout) = (Instant::now(), self.policy().l2_timeout);
+        while begun.elapsed() < timeout {
+            let part = self.debt.lock().first(TARGETS_MAX);
+            let told = l2.invalidate(&part, timeout).await;
+            let stamp = told.inspect_err(|error| self.count_l2_error(error)).ok()?;
+            self.invalidate_here(&part, stamp);
+            let mut debt = self.debt.lock();
+            debt.take_off(&part);
+            if *debt == Targets::default() {
+                self.has_debt.store(false, Ordering::Release);
+                return Some(stamp);
+            }
+        }
+        None
     }
 
     /// Drops memory: something may have been missed.

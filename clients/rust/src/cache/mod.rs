@@ -91,12 +91,10 @@ use tokio::time::Instant;
 
 use inner::Inner;
 use key::KEY_BYTES_MAX;
-use l2::L2;
+use l2::{L2, TARGETS_MAX};
+use policy::LIFE_MAX;
 use read::{Seen, text_of};
 use write::Change;
-
-/// Names in one invalidation.
-const TARGETS_MAX: usize = 1000;
 
 /// A cache of one key space; cheap to clone.
 pub struct Cache<S: Source> {
@@ -258,6 +256,7 @@ impl<S: Source> Cache<S> {
             return Err(CacheError::Closed);
         }
         let text = text_of(key)?;
+        let entry = Entry { ttl: entry.ttl.map(|ttl| ttl.min(LIFE_MAX)), ..entry };
         self.inner.write(Change { key: key.clone(), text, value, entry }).await
     }
 

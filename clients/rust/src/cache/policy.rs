@@ -6,7 +6,7 @@ use crate::retry::{HOUR, first_unsound};
 pub use crate::retry::{PolicyError, Retry};
 
 /// Longest life of anything.
-const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How reads and writes go through a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

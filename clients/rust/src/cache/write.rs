@@ -16,7 +16,7 @@ use super::source::{CacheError, Source, Write};
 /// What an entry has of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Its life, when it is not that of the policy.
+    /// Its life, when it is not that of the policy; 30 days when it is longer.
     pub ttl: Option<Duration>,
     /// Tags beside those of [`Source::tags`].
     pub tags: Vec<String>,

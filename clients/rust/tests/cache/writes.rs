@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fastbreak_client::cache::{CacheError, CachePolicy, Strategy};
-
+use fastbreak_client::cache::{CacheError, CachePolicy, Entry, Strategy};
 use tokio::time::timeout;
 
-use crate::support::{Far, Redis, cache, eventually, in_touch, policy, read, settled};
+use crate::support::{Far, Redis, Wire, cache, eventually, in_touch, policy, read, settled};
 
 fn with(strategy: Strategy) -> CachePolicy {
     CachePolicy { strategy, ..policy() }
@@ -128,4 +127,53 @@ async fn what_is_told_to_others_holds_here_though_the_caller_left() {
     assert!(timeout(SHORT, one.invalidate_keys(std::slice::from_ref(&key))).await.is_err());
     redis.signal("CONT");
     eventually("it is made invalid", async || read(&one, "a").await.as_deref() == Some("newest")).await;
+}
+
+#[tokio::test]
+async fn thousands_that_were_not_told_are_told_and_cost_the_others_nothing_else() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let wire = Wire::to(&redis, "wire");
+    let one = cache(wire.client(), &far, with(Strategy::Aside)).await;
+    let two = cache(redis.client(), &far, with(Strategy::Aside)).await;
+    for key in ["key 0", "key 4999", "other"] {
+        far.put(key, "old");
+        assert_eq!(read(&two, key).await.as_deref(), Some("old"));
+    }
+    let dropped = two.stats().dropped;
+    wire.cut(true);
+    for n in 0..5_000 {
+        let written = one.set(&format!("key {n}"), "new".to_owned()).await;
+        assert!(matches!(written, Err(CacheError::Untold(_))), "{n}: {written:?}");
+    }
+    wire.cut(false);
+    eventually("told", async || one.set(&"a".to_owned(), "1".to_owned()).await.is_ok()).await;
+    settled(&redis, &[&two]).await;
+    for (key, value) in [("key 0", "new"), ("key 4999", "new"), ("other", "old")] {
+        assert_eq!(read(&two, key).await.as_deref(), Some(value));
+    }
+    assert!(two.is_in_touch() && two.peek(&"other".to_owned()).is_some());
+    assert_eq!(two.stats().dropped, dropped);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_to_live_for_ever_lives_as_long_as_any_may() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let two = cache(redis.client(), &far, with(Strategy::Through)).await;
+    let (key, entry) = ("a".to_owned(), Entry { ttl: Some(Duration::MAX), ..Entry::default() });
+    one.set_with(&key, "1".to_owned(), entry).await.unwrap();
+    assert_eq!((one.stats().l2_errors, one.peek(&key).as_deref()), (0, Some("1")));
+    assert_eq!(two.get(&key).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_script_that_fails_has_moved_no_stamp() {
+    let (redis, far) = (Redis::start(), Arc::<Far>::default());
+    let one = cache(redis.client(), &far, with(Strategy::Aside)).await;
+    one.invalidate_all().await.unwrap();
+    redis.command(&["SET", "fb:{texts}:log", "no stream"]).await;
+    let before = redis.command(&["GET", "fb:{texts}:seq"]).await;
+    let told = one.invalidate_tags(&["a"]).await;
+    assert!(matches!(told, Err(CacheError::Untold(_))), "{told:?}");
+    assert_eq!(redis.command(&["GET", "fb:{texts}:seq"]).await, before);
 }

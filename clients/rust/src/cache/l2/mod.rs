@@ -24,6 +24,9 @@ pub(super) const TOMB_LIFE: Duration = Duration::from_secs(65);
 /// What was loaded is stored within so long after its load began, which is less than a tomb stands.
 pub(super) const STORE_WITHIN: Duration = Duration::from_secs(60);
 
+/// Names in one invalidation: a script can hand on about 4 000.
+pub(super) const TARGETS_MAX: usize = 1000;
+
 /// What is made invalid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
@@ -53,6 +56,17 @@ impl Targets {
         if self.len() > most {
             *self = Self { all: true, ..Self::default() };
         }
+    }
+
+    /// The first of them, at most so many.
+    pub(super) fn first(&self, most: usize) -> Self {
+        let mut left = most;
+        let [keys, tags, prefixes] = [&self.keys, &self.tags, &self.prefixes].map(|names| {
+            let some: Vec<String> = names.iter().take(left).cloned().collect();
+            left -= some.len();
+            some
+        });
+        Self { keys, tags, prefixes, all: self.all }
     }
 
     /// No more what `other` names.

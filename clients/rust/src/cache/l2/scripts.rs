@@ -3,16 +3,17 @@
 //! All keys of a key space have one hash tag, so each script's keys are in one slot of a cluster. `seq` holds the last stamp:
 //! it grows with each invalidation, and is never less than Redis's time in microseconds, so that it also grows over a flush.
 
-/// Makes the next stamp `s`, and a way to tell it; the first argument is who tells.
+/// Makes the next stamp `s`, and a way to tell it; the first argument is who tells. Telling is the last that a script does,
+/// and `seq` moves with it: a stamp that nobody is told of would cost every instance its memory.
 const NEXT: &str = r"
 local t = redis.call('TIME')
 local last = tonumber(redis.call('GET', KEYS[1]) or '0')
 local s = math.max(last + 1, t[1] * 1000000 + t[2])
 local text = string.format('%.0f', s)
 local stamp = string.format('%016x', s)
-redis.call('SET', KEYS[1], text)
 local function tell(...)
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', '4096', text .. '-0', 'prev', string.format('%.0f', last), 'by', ARGV[1], ...)
+  redis.call('SET', KEYS[1], text)
 end
 ";
 
