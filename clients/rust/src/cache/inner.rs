@@ -79,15 +79,32 @@ pub(super) struct Inner<S: Source> {
     pub(super) trusted_until_ms: AtomicU64,
     /// Retries that may be made.
     pub(super) retries: Mutex<f64>,
-    /// What others could not be told.
+    /// What others could not be told, but for what is being told now.
     debt: Mutex<Targets>,
+    /// Also while it is being told.
     pub(super) has_debt: AtomicBool,
+    /// One tells at a time: the last stamp that it got.
+    paying: tokio::sync::Mutex<u64>,
     write_locks: Vec<tokio::sync::Mutex<()>>,
     /// The last stamp that was heard.
     pub(super) heard: AtomicU64,
     /// The last number of a control plane.
     pub(super) applied: AtomicU64,
     pub(super) closed: AtomicBool,
+}
+
+/// What is being told; what is left of it in the end is owed still.
+struct Owed<'a> {
+    debt: &'a Mutex<Targets>,
+    targets: Targets,
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        let mut debt = self.debt.lock();
+        let newer = std::mem::replace(&mut *debt, std::mem::take(&mut self.targets));
+        debt.add(newer, DEBT_MAX);
+    }
 }
 
 /// Parts that the builder makes.
@@ -124,6 +141,7 @@ impl<S: Source> Inner<S> {
             retries: Mutex::new(f64::from(policy.retry.budget_reserve)),
             debt: Mutex::default(),
             has_debt: AtomicBool::new(false),
+            paying: tokio::sync::Mutex::new(0),
             write_locks: (0..WRITE_LOCKS).map(|_| tokio::sync::Mutex::default()).collect(),
             heard: AtomicU64::new(0),
             applied: AtomicU64::new(0),
@@ -234,20 +252,34 @@ impl<S: Source> Inner<S> {
     /// what was told by then is told.
     pub(super) async fn pay_debt(&self) -> Option<u64> {
         let l2 = self.l2.as_ref().filter(|_| self.has_debt.load(Ordering::Acquire))?;
+        if l2.is_resting() {
+            self.count_l2_error(&LinkError::Resting);
+            return None;
+        }
         let (begun, timeout) = (Instant::now(), self.policy().l2_timeout);
-        while begun.elapsed() < timeout {
-            let part = self.debt.lock().first(TARGETS_MAX);
-            let told = l2.invalidate(&part, timeout).await;
-            let stamp = told.inspect_err(|error| self.count_l2_error(error)).ok()?;
-            self.invalidate_here(&part, stamp);
-            let mut debt = self.debt.lock();
-            debt.take_off(&part);
-            if *debt == Targets::default() {
-                self.has_debt.store(false, Ordering::Release);
-                return Some(stamp);
+        let mut stamp = tokio::time::timeout(timeout, self.paying.lock()).await.ok()?;
+        loop {
+            let Some(mut owed) = self.take_debt() else { return Some(*stamp) };
+            while owed.targets != Targets::default() {
+                if begun.elapsed() >= timeout {
+                    return None;
+                }
+                let part = owed.targets.first(TARGETS_MAX);
+                let told = l2.invalidate(&part, timeout).await;
+                *stamp = told.inspect_err(|error| self.count_l2_error(error)).ok()?;
+                self.invalidate_here(&part, *stamp);
+                owed.targets.take_off(&part);
             }
         }
-        None
+    }
+
+    /// All that is owed, to be told now. What is owed anew meanwhile is a debt of its own, also when it is the same.
+    fn take_debt(&self) -> Option<Owed<'_>> {
+        let mut debt = self.debt.lock();
+        let targets = std::mem::take(&mut *debt);
+        let is_some = targets != Targets::default();
+        self.has_debt.store(is_some, Ordering::Release);
+        is_some.then(|| Owed { debt: &self.debt, targets })
     }
 
     /// Drops memory: something may have been missed.

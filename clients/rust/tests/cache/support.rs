@@ -10,6 +10,7 @@ use std::time::Duration;
 use fastbreak_client::cache::{Cache, CachePolicy, Failure, Source, Write};
 use parking_lot::Mutex;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -93,10 +94,11 @@ fn client(socket: &std::path::Path) -> redis::Client {
     redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap()
 }
 
-/// A wire to a Redis that can be cut.
+/// A wire to a Redis that can be cut, or made to hold back what Redis says.
 pub(crate) struct Wire {
     socket: PathBuf,
     cut: watch::Sender<bool>,
+    held: watch::Sender<bool>,
 }
 
 impl Wire {
@@ -104,18 +106,19 @@ impl Wire {
         let socket = redis.directory.path().join(name);
         let (listener, server) = (UnixListener::bind(&socket).unwrap(), redis.socket());
         let (cut, is_cut) = watch::channel(false);
+        let (held, is_held) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (server, mut is_cut) = (server.clone(), is_cut.clone());
+                let (server, mut is_cut, is_held) = (server.clone(), is_cut.clone(), is_held.clone());
                 tokio::spawn(async move {
                     tokio::select! {
-                        _ended = carry(client, server) => {}
+                        _ended = carry(client, server, is_held) => {}
                         _cut = is_cut.wait_for(|cut| *cut) => {}
                     }
                 });
             }
         });
-        Self { socket, cut }
+        Self { socket, cut, held }
     }
 
     pub(crate) fn client(&self) -> redis::Client {
@@ -125,12 +128,29 @@ impl Wire {
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
     }
+
+    pub(crate) fn hold(&self, hold: bool) {
+        self.held.send_replace(hold);
+    }
 }
 
-async fn carry(mut client: UnixStream, server: PathBuf) -> std::io::Result<()> {
-    let mut server = UnixStream::connect(server).await?;
-    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
-    Ok(())
+async fn carry(client: UnixStream, server: PathBuf, mut is_held: watch::Receiver<bool>) -> std::io::Result<()> {
+    let (mut asks, mut hears) = client.into_split();
+    let (mut says, mut asked) = UnixStream::connect(server).await?.into_split();
+    let answers = async {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let len = says.read(&mut bytes).await?;
+            if len == 0 || is_held.wait_for(|held| !*held).await.is_err() {
+                return Ok(());
+            }
+            hears.write_all(&bytes[..len]).await?;
+        }
+    };
+    tokio::select! {
+        ended = tokio::io::copy(&mut asks, &mut asked) => ended.map(drop),
+        ended = answers => ended,
+    }
 }
 
 /// What the source holds, and what was asked of it.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fastbreak_client::cache::{CacheError, CachePolicy, Entry, Strategy};
+use fastbreak_client::cache::{Cache, CacheError, CachePolicy, Clock, Entry, Strategy};
 use tokio::time::timeout;
 
-use crate::support::{Far, Redis, Wire, cache, eventually, in_touch, policy, read, settled};
+use crate::support::{Far, Redis, Texts, Wire, cache, eventually, in_touch, policy, read, settled};
 
 fn with(strategy: Strategy) -> CachePolicy {
     CachePolicy { strategy, ..policy() }
@@ -153,6 +153,35 @@ async fn thousands_that_were_not_told_are_told_and_cost_the_others_nothing_else(
     }
     assert!(two.is_in_touch() && two.peek(&"other".to_owned()).is_some());
     assert_eq!(two.stats().dropped, dropped);
+}
+
+#[tokio::test]
+async fn what_is_owed_again_while_it_is_told_is_told_again() {
+    let (redis, far, clock) = (Redis::start(), Arc::<Far>::default(), Clock::moved());
+    let wire = Wire::to(&redis, "wire");
+    let policy = CachePolicy { l2_timeout: Duration::from_secs(1), ..with(Strategy::Aside) };
+    let one = Cache::builder("texts", Texts(Arc::clone(&far))).policy(policy).clock(clock.clone());
+    let one = one.redis(wire.client()).build().await.unwrap();
+    in_touch(&one).await;
+    one.invalidate_tags(&["t"]).await.unwrap();
+    wire.hold(true);
+    // Enough fails for Redis to be left alone; the clock stands, so until the test says so.
+    let (told, ..) =
+        tokio::join!(one.invalidate_tags(&["t"]), read(&one, "1"), read(&one, "2"), read(&one, "3"), read(&one, "4"),);
+    assert!(matches!(told, Err(CacheError::Untold(_))) && one.stats().l2_is_left_alone);
+    clock.advance(Duration::from_secs(1));
+    let stamp = async || redis.command(&["GET", "fb:{texts}:t:t"]).await;
+    let before = stamp().await;
+    let payer = tokio::spawn({
+        let one = one.clone();
+        async move { one.invalidate_tags(&["other"]).await }
+    });
+    eventually("Redis is told, and its answer held back", async || stamp().await != before).await;
+    let before = stamp().await;
+    assert!(matches!(one.invalidate_tags(&["t"]).await, Err(CacheError::Untold(_))));
+    wire.hold(false);
+    assert_eq!(payer.await.unwrap(), Ok(()));
+    eventually("told again", async || stamp().await != before).await;
 }
 
 #[tokio::test]

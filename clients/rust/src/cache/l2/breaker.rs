@@ -35,6 +35,12 @@ impl Breaker {
         true
     }
 
+    /// Whether Redis may not be asked, without being the one that tries.
+    pub(super) fn is_resting(&self, now_ms: u64) -> bool {
+        let state = self.0.lock();
+        state.failures >= FAILURES_MAX && now_ms < state.until_ms
+    }
+
     /// Whether it rests, or one is about to try.
     pub(super) fn is_open(&self) -> bool {
         self.0.lock().failures >= FAILURES_MAX
@@ -65,7 +71,8 @@ mod tests {
             assert!(breaker.allows(now));
             breaker.note(false, now);
         }
-        assert!(breaker.is_open() && !breaker.allows(10));
+        assert!(breaker.is_open() && !breaker.allows(10) && breaker.is_resting(10));
+        assert!(!breaker.is_resting(4 + REST_MS));
         assert!(breaker.allows(4 + REST_MS) && !breaker.allows(5 + REST_MS));
         breaker.note(false, 5 + REST_MS);
         assert!(!breaker.allows(5 + REST_MS * 2), "twice as long");

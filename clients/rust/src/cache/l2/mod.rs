@@ -130,6 +130,11 @@ impl L2 {
         self.breaker.is_open()
     }
 
+    /// Whether nobody may ask it now.
+    pub(super) fn is_resting(&self) -> bool {
+        self.breaker.is_resting(self.clock.now_ms())
+    }
+
     fn name(&self, kind: &str, of: &str) -> Vec<u8> {
         [self.space.as_bytes(), kind.as_bytes(), of.as_bytes()].concat()
     }
