@@ -192,10 +192,15 @@ async fn drive(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Answers what has waited for too long, once the first of it has.
+    /// Answers what has waited for too long, once the first of it has. When nothing waits, it waits for something that does.
     async fn expire(&self) {
-        let first = self.waiting.lock().first().map(|(deadline, _)| *deadline);
-        let Some(first) = first else { return std::future::pending().await };
+        let first = loop {
+            let first = self.waiting.lock().first().map(|(deadline, _)| *deadline);
+            match first {
+                Some(first) => break first,
+                None => self.wake.notified().await,
+            }
+        };
         sleep_until(first).await;
         let now = Instant::now();
         let late: Vec<(Instant, Call)> = {
