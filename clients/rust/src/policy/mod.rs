@@ -196,7 +196,8 @@ impl Policies {
         self.add(batcher::target(name, batcher));
     }
 
-    /// Gives `cache` the policies for that key space. The policy that it has now is the one that it goes back to.
+    /// Gives `cache` the policies for that key space. The policy that it has now is the one that it goes back to. Memory
+    /// that it has already is dropped, so that no invalidation from before counts in it.
     pub fn cache<S: Source>(&self, name: &str, cache: &Cache<S>) {
         self.add(cache::target(name, cache));
     }

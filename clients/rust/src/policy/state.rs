@@ -114,12 +114,14 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Gives a target what is for it, now and later. False when there is no room.
+    /// Gives a target what is for it, now and later. False when there is no room. Its memory begins empty: it heard of no
+    /// invalidation until now, and those that were acknowledged do not come again.
     pub(super) fn add(&mut self, target: Arc<dyn Target>) -> Result<bool, String> {
         self.slots.retain(|slot| !slot.target.is_gone());
         if self.slots.len() >= TARGETS_MAX {
             return Ok(false);
         }
+        target.forget();
         let mut slot = Slot { target, runs: None };
         let applied = slot.apply(Self::effective(&self.held, &*slot.target));
         self.slots.push(slot);

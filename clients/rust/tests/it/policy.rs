@@ -1,9 +1,11 @@
 //! The watcher against a scripted server, which is the outside world and fails as told. The clock is the test's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fastbreak_client::batcher::{BatchPolicy, Batcher, Failure, Outcome, Process};
+use fastbreak_client::cache;
 use fastbreak_client::policy::{Assigned, Kind, Pending, Policies, Target, Warmed};
 use fastbreak_client::proto;
 use fastbreak_client::proto::assigned_policy::Kind as Wire;
@@ -220,7 +222,7 @@ fn an_invalidation_that_is_missed_costs_the_memory_and_nothing_else() {
         accepted(&mut link, "2", invalidation(10, 11)).await;
         accepted(&mut link, "3", invalidation(11, 14)).await;
         accepted(&mut link, "4", invalidation(11, 14)).await;
-        assert_eq!(*cache.seen.lock(), ["invalidate 11", "invalidate 14"], "each once");
+        assert_eq!(*cache.seen.lock(), ["forget", "invalidate 11", "invalidate 14"], "each once");
         link.say("5", invalidation(15, 16)).await;
         let mut link = mock.link().await;
         assert_eq!(link.hello.invalidation, 0, "it has nothing in memory");
@@ -248,7 +250,37 @@ fn what_cannot_be_made_invalid_is_said_and_memory_is_dropped() {
         link.say("2", invalidation(0, 1)).await;
         assert_eq!(link.ack().await.error, "users: Redis is away");
         assert_eq!(mock.link().await.hello.invalidation, 0);
-        assert_eq!(*cache.seen.lock(), ["invalidate 1", "forget"]);
+        assert_eq!(*cache.seen.lock(), ["forget", "invalidate 1", "forget"]);
+    });
+}
+
+#[test]
+fn a_cache_that_is_handed_over_late_keeps_nothing_from_before() {
+    struct Users(Arc<AtomicU32>);
+    impl cache::Source for Users {
+        type Key = u32;
+        type Value = u32;
+        async fn load(&self, _: &u32) -> Result<Option<u32>, Failure> {
+            Ok(Some(self.0.load(Ordering::Relaxed)))
+        }
+    }
+    run(async {
+        let mut mock = Mock::start();
+        let policies = mock.watch();
+        let source = Arc::new(AtomicU32::new(1));
+        let users = cache::Cache::builder("users", Users(Arc::clone(&source))).build().await.unwrap();
+        let mut link = mock.link().await;
+        accepted(&mut link, "1", snapshot(Vec::new())).await;
+        assert_eq!(users.get_or_load(&7).await, Ok(Some(1)));
+        source.store(2, Ordering::Relaxed);
+        accepted(&mut link, "2", invalidation(0, 1)).await;
+        policies.cache("users", &users);
+        while !users.is_in_touch() {
+            let number = link.ping().await;
+            link.say("", Say::Pong(Pong { number, invalidation: 1 })).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(users.get_or_load(&7).await, Ok(Some(2)));
     });
 }
 
