@@ -24,6 +24,8 @@ const SEGMENTS: usize = 128;
 const YOUNG_PART: usize = 12;
 /// Reads that bring a record into the main queue; two lose 0.5 points and more in all of these.
 const READS_TO_STAY: u8 = 1;
+/// Of the budget, what lies beside the segments may take one part in so many when the budget is made smaller.
+const BESIDE_PART: usize = 4;
 /// Segments whose records may all be kept when room is made; after them what is oldest goes, read or not.
 const KEPT_SEGMENTS_MAX: usize = 8;
 
@@ -196,7 +198,65 @@ impl Shard {
 
     pub(super) fn set_budget(&mut self, budget: usize, hash_of: impl HashOf) {
         self.budget = budget;
+        if self.bytes() - self.young_bytes - self.main_bytes > budget / BESIDE_PART {
+            self.rebuild(&hash_of);
+        }
         self.make_room(hash_of);
+    }
+
+    /// Makes everything beside the segments anew, for it does not get smaller with what it is for; of the segments, the
+    /// youngest that have room stay.
+    fn rebuild(&mut self, hash_of: &impl HashOf) {
+        let (budget, evicted, hits) = (self.budget, self.evicted + self.table.len() as u64, self.hits);
+        let old = std::mem::replace(self, Self { evicted, hits, ..Self::new(budget) });
+        let (young, mut room) = (old.young_bytes.min(budget / YOUNG_PART), budget);
+        let mut segments = old.segments;
+        for (numbers, left) in [(old.main, young), (old.young, 0)] {
+            let mut kept = Vec::new();
+            for number in numbers.into_iter().rev() {
+                let Some(segment) = segments.get_mut(number as usize).and_then(Option::take) else { continue };
+                if segment.data.capacity() + left > room {
+                    break;
+                }
+                room -= segment.data.capacity();
+                kept.push(segment);
+            }
+            kept.into_iter().rev().for_each(|segment| self.adopt(segment, hash_of));
+        }
+        self.evicted -= self.table.len() as u64;
+    }
+
+    /// Takes a segment with all that lives in it as the youngest of its queue.
+    fn adopt(&mut self, segment: Segment, hash_of: &impl HashOf) {
+        let (number, queue) = (self.segments.len() as u32, segment.queue);
+        *self.bytes_of(queue) += segment.data.capacity();
+        if queue == Queue::Young { &mut self.young } else { &mut self.main }.push_back(number);
+        self.segments.push(Some(segment));
+        let Some(Some(segment)) = self.segments.get(number as usize) else { return };
+        let mut offset = 0;
+        while let Some(data) = segment.data.get(offset..) {
+            let Some((held, len)) = record::parse(data) else { break };
+            if !record::is_dead(data) {
+                let place = number << OFFSET_BITS | (offset / UNIT) as u32;
+                self.table.insert_unique(hash_of(held.key), place, |place| {
+                    record::parse(Self::at(&self.segments, *place)).map_or(0, |(held, _)| hash_of(held.key))
+                });
+            }
+            offset += len;
+        }
+    }
+
+    /// Makes the table smaller if it has four times the places that it needs; at most half of them are taken then.
+    fn fit_table(&mut self, hash_of: &impl HashOf) -> bool {
+        let before = self.table.capacity();
+        if self.table.len() >= before / 4 {
+            return false;
+        }
+        let segments = &self.segments;
+        self.table.shrink_to(self.table.len() * 2, |place| {
+            record::parse(Self::at(segments, *place)).map_or(0, |(held, _)| hash_of(held.key))
+        });
+        self.table.capacity() < before
     }
 
     /// Takes the record out of the table, and the segment with it when it was the last in there.
@@ -270,6 +330,9 @@ impl Shard {
     fn make_room(&mut self, hash_of: impl HashOf) {
         let mut kept = 0;
         while self.bytes() > self.budget {
+            if self.fit_table(&hash_of) {
+                continue;
+            }
             let young = self.young_bytes * YOUNG_PART > self.budget || self.main.is_empty();
             let Some(number) = (if young { self.young.pop_front() } else { self.main.pop_front() }) else { return };
             let Some(segment) = self.release(number) else { continue };

@@ -106,6 +106,43 @@ fn what_is_read_outlives_a_flood_of_what_is_not() {
 }
 
 #[test]
+fn memory_that_is_made_smaller_keeps_as_much_as_a_small_one() {
+    let keys = |l1: &L1, range: std::ops::Range<u32>| range.filter(|n| get(l1, &n.to_le_bytes()).is_some()).count();
+    for (before, after) in [(64 << 20, 4 << 20), (16 << 20, 256 << 10), (1 << 20, 900 << 10)] {
+        let (l1, fresh) = (L1::new(before), L1::new(after));
+        for n in 0..before as u32 / 80 {
+            put(&l1, &n.to_le_bytes(), &[7; 64]);
+            get(&l1, &(n / 3).to_le_bytes());
+        }
+        l1.resize(after);
+        let kept = keys(&l1, 0..before as u32 / 80);
+        let Size { entries, bytes, evicted, .. } = l1.size();
+        assert!(bytes <= after && kept == entries && kept > after / 250, "{kept} kept in {bytes} B");
+        assert!(evicted as usize + entries <= before / 80);
+        for n in 10_000_000..10_100_000u32 {
+            put(&l1, &n.to_le_bytes(), &[8; 64]);
+            put(&fresh, &n.to_le_bytes(), &[8; 64]);
+        }
+        let (kept, usual) = (keys(&l1, 10_099_900..10_100_000), l1.size().entries);
+        // Small shards have little room for what is new.
+        assert!(kept > 50 && usual * 2 > fresh.size().entries, "{kept} of 100, {usual} in all");
+    }
+}
+
+#[test]
+fn a_table_for_small_entries_takes_no_room_from_large_ones() {
+    let l1 = L1::new(1 << 20);
+    for n in 0..100_000u32 {
+        put(&l1, &n.to_le_bytes(), &[]);
+    }
+    for n in 0..2_000u32 {
+        put(&l1, &n.to_le_bytes(), &[7; 2048]);
+    }
+    let large = l1.size().entries * 2048;
+    assert!(large > (1 << 20) * 3 / 4, "{large} B");
+}
+
+#[test]
 fn it_says_why_a_key_is_gone() {
     let l1 = L1::new(1 << 20);
     put(&l1, b"a", b"1");
