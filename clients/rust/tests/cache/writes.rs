@@ -132,8 +132,10 @@ async fn what_is_told_to_others_holds_here_though_the_caller_left() {
 #[tokio::test]
 async fn thousands_that_were_not_told_are_told_and_cost_the_others_nothing_else() {
     let (redis, far) = (Redis::start(), Arc::<Far>::default());
-    let wire = Wire::to(&redis, "wire");
-    let one = cache(wire.client(), &far, with(Strategy::Aside)).await;
+    let (wire, clock) = (Wire::to(&redis, "wire"), Clock::moved());
+    let one = Cache::builder("texts", Texts(Arc::clone(&far))).policy(with(Strategy::Aside)).clock(clock.clone());
+    let one = one.redis(wire.client()).build().await.unwrap();
+    in_touch(&one).await;
     let two = cache(redis.client(), &far, with(Strategy::Aside)).await;
     for key in ["key 0", "key 4999", "other"] {
         far.put(key, "old");
@@ -146,7 +148,12 @@ async fn thousands_that_were_not_told_are_told_and_cost_the_others_nothing_else(
         assert!(matches!(written, Err(CacheError::Untold(_))), "{n}: {written:?}");
     }
     wire.cut(false);
-    eventually("told", async || one.set(&"a".to_owned(), "1".to_owned()).await.is_ok()).await;
+    eventually("told", async || {
+        // However long Redis is left alone.
+        clock.advance(Duration::from_secs(10));
+        one.set(&"a".to_owned(), "1".to_owned()).await.is_ok()
+    })
+    .await;
     settled(&redis, &[&two]).await;
     for (key, value) in [("key 0", "new"), ("key 4999", "new"), ("other", "old")] {
         assert_eq!(read(&two, key).await.as_deref(), Some(value));
