@@ -62,7 +62,7 @@ pub(super) fn pairs(message: &[u8], number: u32) -> Result<Vec<Pair<'_>>, Attrib
 fn check_key(key: &[u8]) -> Result<&str, AttributeError> {
     std::str::from_utf8(key)
         .ok()
-        .filter(|key| !key.is_empty() && key.len() <= KEY_MAX)
+        .filter(|key| !key.is_empty() && key.len() <= KEY_MAX && !key.contains('\0'))
         .ok_or(AttributeError::Rejected(RejectReason::AttributeKey))
 }
 
@@ -91,10 +91,23 @@ pub(super) fn text(any: &[u8]) -> Result<String, WireError> {
             _ => json(field, value, DEPTH_MAX, &mut out)?,
         }
     }
-    if out.len() > VALUE_MAX {
-        out.truncate(out.floor_char_boundary(VALUE_MAX));
+    Ok(fit(out, VALUE_MAX))
+}
+
+/// Text as it is kept: bad UTF-8 and NUL, which Postgres keeps in no text, replaced; cut at `most` bytes.
+pub(super) fn plain(bytes: &[u8], most: usize) -> String {
+    // What is cut off need not be looked at; a character that is cut with it is bad UTF-8.
+    fit(String::from_utf8_lossy(bytes.get(..most + 4).unwrap_or(bytes)).into_owned(), most)
+}
+
+fn fit(mut text: String, most: usize) -> String {
+    if text.contains('\0') {
+        text = text.replace('\0', "\u{fffd}");
     }
-    Ok(out)
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+    }
+    text
 }
 
 fn json(field: u32, value: Value<'_>, depth: usize, out: &mut String) -> Result<(), WireError> {
@@ -197,6 +210,7 @@ mod tests {
         check(Any::BoolValue(true), "true");
         check(Any::IntValue(-5), "-5");
         check(Any::DoubleValue(0.5), "0.5");
+        check(Any::StringValue("a\0b".into()), "a\u{fffd}b");
         check(Any::BytesValue(vec![0, 255]), "00ff");
         let list =
             ArrayValue { values: vec![any(Any::IntValue(1)), AnyValue::default(), any(Any::StringValue("a".into()))] };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::attributes::AttributeError;
+use super::attributes::{AttributeError, VALUE_MAX, plain};
 use super::export::{Export, WalkError, at};
 use super::memo::Found;
 use super::overflow::Total;
@@ -19,6 +19,8 @@ use crate::model::{Metric, MetricKind, Run, Temporality, TimeMs};
 use crate::rollup::{Shape, Symbol};
 
 const NAME_MAX: usize = 255;
+/// What is kept of a unit, in bytes.
+const UNIT_MAX: usize = 255;
 
 /// Walks a body.
 pub(super) fn walk(context: &Context<'_>, body: &[u8]) -> Result<Export, WalkError> {
@@ -167,6 +169,7 @@ impl<'a> Header<'a> {
 
     fn identity(&self) -> Result<Metric, RejectReason> {
         let name = std::str::from_utf8(self.name).ok().filter(|name| !name.is_empty() && name.len() <= NAME_MAX);
+        let name = name.filter(|name| !name.contains('\0'));
         let name = name.ok_or(RejectReason::MetricName)?.into();
         let temporality = match (self.kind, self.temporality) {
             (5 | 11, _) => Temporality::None,
@@ -183,7 +186,7 @@ impl<'a> Header<'a> {
             (11, _) => MetricKind::Summary,
             _ => return Err(RejectReason::UnsupportedType),
         };
-        Ok(Metric { name, unit: String::from_utf8_lossy(self.unit).into(), kind, temporality })
+        Ok(Metric { name, unit: plain(self.unit, UNIT_MAX).into(), kind, temporality })
     }
 
     fn hash(&self, seed: u64) -> u64 {
@@ -213,7 +216,7 @@ fn metric(
         walk.export.rejects.add(RejectReason::MetricCount, n, &identity.name);
         return Ok(());
     }
-    let entry = known.unwrap_or_else(|| registry.metric(identity, &String::from_utf8_lossy(header.description)));
+    let entry = known.unwrap_or_else(|| registry.metric(identity, &plain(header.description, VALUE_MAX)));
     let metric = MetricInScope {
         shape: Shape::of(&entry.metric),
         entry,
@@ -307,7 +310,7 @@ fn number(walk: &mut Walk<'_>, metric: &MetricInScope, message: &[u8]) -> Result
         if found.folded {
             walk.count_folded();
             if metric.shape == Shape::Counter {
-                let added = walk.difference(common.attributes.bytes(), metric, start, Total::Value(value));
+                let added = walk.difference(common.attributes.bytes(), metric, (start, time), Total::Value(value));
                 let Some(Total::Value(added)) = added else { return Err(RejectReason::SeriesCap) };
                 value = added;
             }
@@ -336,7 +339,7 @@ fn distribution(walk: &mut Walk<'_>, metric: &MetricInScope, point: points::Dist
         walk.count_folded();
         let mut added = Box::new(histogram);
         if metric.shape == Shape::HistogramRuns {
-            let difference = walk.difference(common.attributes.bytes(), metric, start, Total::Histogram(added));
+            let difference = walk.difference(common.attributes.bytes(), metric, (start, time), Total::Histogram(added));
             let Some(Total::Histogram(difference)) = difference else { return Err(RejectReason::SeriesCap) };
             added = difference;
         }

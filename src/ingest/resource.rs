@@ -11,6 +11,7 @@ use super::attributes::{self, AttributeError};
 use super::memo::{Identities, Memo};
 use super::reject::RejectReason;
 use super::service::{SeriesCaps, Service};
+use super::walk::LABEL_BYTES_MAX;
 use super::wire::{Fields, WireError};
 use crate::model::TimeMs;
 use crate::rollup::{Registry, Symbol};
@@ -77,6 +78,10 @@ impl Resources {
             return Ok(resource);
         }
         let pairs = attributes::pairs(raw, 1)?;
+        if pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABEL_BYTES_MAX {
+            // Before any of it has a symbol, which it would keep for good.
+            return Err(AttributeError::Rejected(RejectReason::SeriesLabels));
+        }
         let name = pairs.iter().find(|(key, _)| *key == "service.name").map_or("unknown_service", |(_, value)| value);
         let resource = Arc::new(Resource {
             service: self.service(name).ok_or(AttributeError::Rejected(RejectReason::ServiceCount))?,
@@ -144,7 +149,7 @@ pub(super) fn scope_labels(registry: &Registry, raw: &[u8]) -> Result<Vec<(Symbo
             2 => "otel_scope_version",
             _ => continue,
         };
-        let text = String::from_utf8_lossy(value.bytes(field)?);
+        let text = attributes::plain(value.bytes(field)?, attributes::VALUE_MAX);
         if !text.is_empty() {
             out.push((registry.interner.intern(name), registry.interner.intern(&text)));
         }

@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::attributes::key_value;
+use super::attributes::{key_value, plain};
 use super::points::millis;
 use super::statement::part_of;
 use super::wire::{Fields, Value, WireError};
@@ -239,11 +239,7 @@ fn read_link(message: &[u8]) -> Result<SpanLink, WireError> {
 }
 
 fn text(bytes: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(bytes).into_owned();
-    if text.len() > TEXT_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_MAX));
-    }
-    text
+    plain(bytes, TEXT_MAX)
 }
 
 /// The attributes that are the fields `number` of a message.

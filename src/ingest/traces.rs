@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
-use super::attributes::{self, AttributeError, key_value};
+use super::attributes::{self, AttributeError, key_value, plain};
 use super::export::{Export, Statement, WalkError, at};
 use super::metrics::find;
 use super::red::Sums;
@@ -301,10 +301,9 @@ impl<'b> Span<'b> {
     }
 
     pub(super) fn labels(&self) -> Result<OwnLabels<'_>, AttributeError> {
-        let name = String::from_utf8_lossy(self.name);
-        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
+        let name = plain(self.name, NAME_MAX);
         let mut labels: OwnLabels<'_> = vec![
-            ("span.name".into(), name.to_owned()),
+            ("span.name".into(), name),
             ("span.kind".into(), kind_name(self.kind).to_owned()),
             ("status.code".into(), status_name(self.status).to_owned()),
         ];

@@ -22,7 +22,7 @@ use crate::rollup::{MetricEntry, PointWriter, Registry, Shape, Slot, Symbol};
 const FUTURE_MAX_MS: i64 = 10 * 60 * 1000;
 
 /// Most bytes of a series' labels together; they are journaled with it.
-const LABEL_BYTES_MAX: usize = 16 << 10;
+pub(super) const LABEL_BYTES_MAX: usize = 16 << 10;
 
 /// What every walk needs to know.
 pub(super) struct Context<'a> {
@@ -219,12 +219,12 @@ impl<'a> Walk<'a> {
         &mut self,
         raw: &[u8],
         metric: &MetricInScope,
-        start: TimeMs,
+        (start, time): (TimeMs, TimeMs),
         total: Total,
     ) -> Option<Total> {
         let identity = xxh3_128_with_seed(raw, metric.seed);
         let known_since = self.context.started - FUTURE_MAX_MS;
-        let added = self.memo.overflow.take(identity, start, total, known_since)?;
+        let added = self.memo.overflow.take(identity, (start, time), total, known_since)?;
         Overflow::note(&mut self.taken, identity, &added);
         Some(added)
     }

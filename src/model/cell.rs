@@ -180,8 +180,11 @@ impl Counter {
     #[cold]
     fn add_other(&mut self, run: Run) {
         let more = self.more.get_or_insert_default();
+        let is_full = more.len() + 1 >= RUNS_MAX;
         if run.start < self.first.start {
-            more.insert(0, std::mem::replace(&mut self.first, run));
+            if !is_full {
+                more.insert(0, std::mem::replace(&mut self.first, run));
+            }
             return;
         }
         match more.binary_search_by_key(&run.start, |r| r.start) {
@@ -190,10 +193,19 @@ impl Counter {
                     *known = run;
                 }
             }
-            Err(at) => more.insert(at, run),
+            Err(at) => {
+                more.insert(at, run);
+                if is_full {
+                    self.first = more.remove(0);
+                }
+            }
         }
     }
 }
+
+/// Most runs of one window; of more, those that started last stay, in whatever order they come. A process that begins anew
+/// once in 150 ms does not reach it in a window of ten seconds.
+const RUNS_MAX: usize = 64;
 
 fn supersedes(new: &Run, known: &Run) -> bool {
     (new.time, OrderedBits(new.value)) > (known.time, OrderedBits(known.value))
@@ -226,7 +238,13 @@ impl HistogramRuns {
                     *known = run;
                 }
             }
-            Err(at) => self.0.insert(at, run),
+            Err(0) if self.0.len() >= RUNS_MAX => {}
+            Err(at) => {
+                self.0.insert(at, run);
+                if self.0.len() > RUNS_MAX {
+                    self.0.remove(0);
+                }
+            }
         }
     }
 }
@@ -348,6 +366,31 @@ mod tests {
             let cumulative = |cell: &Cell| matches!(cell, Cell::Counter(_) | Cell::HistogramRuns(_) | Cell::Stale);
             prop_assume!(cells.iter().all(cumulative));
             prop_assert_eq!(merged(cells.iter().chain(&cells)), merged(&cells));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn of_a_great_many_runs_those_that_started_last_stay_in_any_order(
+            starts in Just((0..200i64).collect::<Vec<_>>()).prop_shuffle(), split in 0..200usize,
+        ) {
+            let run = |start: &i64| Run { start: *start, time: *start, value: *start as f64 };
+            let of = |starts: &[i64]| {
+                let mut cell: Option<Counter> = None;
+                for start in starts {
+                    match &mut cell {
+                        Some(cell) => cell.add(run(start)),
+                        None => cell = Some(Counter::one(run(start))),
+                    }
+                }
+                cell
+            };
+            let (left, right) = starts.split_at(split);
+            let mut merged = of(right).expect("some");
+            of(left).iter().for_each(|left| merged.merge(left));
+            prop_assert_eq!(&Some(merged), &of(&starts));
+            let kept: Vec<i64> = of(&starts).expect("some").runs().map(|run| run.start).collect();
+            prop_assert_eq!(kept, (200 - RUNS_MAX as i64..200).collect::<Vec<_>>());
         }
     }
 

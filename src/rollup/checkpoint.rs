@@ -14,7 +14,7 @@ use super::log::Log;
 use super::registry::{MetricEntry, Registry, Slot};
 use super::streams::Streams;
 use crate::model::{Cell, Exemplar, MetricId, Width, WindowStart};
-use crate::storage::{BlockPart, Flush, MetricRow, NewSeries, StorageError, Tier};
+use crate::storage::{BlockPart, Flush, MetricRow, NewSeries, StorageError, Tier, kept};
 
 /// Most series in one block of a checkpoint, which has few windows of each.
 const SERIES_PER_PART: usize = 1_000;
@@ -235,11 +235,11 @@ pub(super) fn encode(
 fn metric_row(entry: &MetricEntry) -> MetricRow {
     MetricRow {
         id: entry.id.0 as i64,
-        name: entry.metric.name.to_string(),
-        unit: entry.metric.unit.to_string(),
+        name: kept(&entry.metric.name).into_owned(),
+        unit: kept(&entry.metric.unit).into_owned(),
         kind: i16::from(entry.metric.kind as u8),
         temporality: i16::from(entry.metric.temporality as u8),
-        description: entry.description.to_string(),
+        description: kept(&entry.description).into_owned(),
     }
 }
 

@@ -149,6 +149,8 @@ impl Head {
     pub fn new(width: Width, cursor_seq: i64) -> Self {
         let inner = Inner {
             applied_seq: cursor_seq,
+            // What came before was never here.
+            forgotten_seq: cursor_seq,
             open: Generation { last_seq: cursor_seq, ..Generation::default() },
             ..Inner::default()
         };
@@ -429,6 +431,12 @@ mod tests {
         assert_eq!((count(1), head.holds(1)), (2, true), "what is not flushed stays");
         head.forget_flushed(1, now + Duration::from_secs(600));
         assert_eq!((count(1), head.holds(1)), (2, true));
+    }
+
+    #[test]
+    fn a_head_that_begins_later_does_not_claim_what_came_before() {
+        let head = Head::new(Width::TEN_SECONDS, 160);
+        assert!(!head.holds(100) && head.holds(160) && head.holds(200));
     }
 
     #[test]

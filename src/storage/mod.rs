@@ -28,6 +28,7 @@ mod streams;
 mod trace_search;
 mod traces;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,12 @@ pub use spool::{SpoolPart, SpoolRow, TailRow};
 pub use streams::StreamRow;
 pub use trace_search::{TraceFilter, TraceOrder};
 pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceRow, TraceUsage, TraceWrite};
+
+/// Text that Postgres keeps: it has no NUL.
+#[must_use]
+pub fn kept(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
 
 /// How to reach Postgres.
 #[derive(Clone, Debug)]

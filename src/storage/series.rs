@@ -5,7 +5,7 @@ use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::RunQueryDsl;
 
 use super::schema::{metrics, series};
-use super::{Storage, StorageError};
+use super::{Storage, StorageError, kept};
 
 /// Postgres takes 65 535 parameters a statement.
 const ROWS_PER_INSERT: usize = 8_000;
@@ -53,7 +53,7 @@ impl NewSeries {
     /// Adds the series `id` of a metric.
     pub fn add<'a>(&mut self, metric_id: i64, id: i64, labels: impl Iterator<Item = (&'a str, &'a str)>) {
         let object: serde_json::Map<String, serde_json::Value> =
-            labels.map(|(name, value)| (name.to_owned(), value.into())).collect();
+            labels.map(|(name, value)| (kept(name).into_owned(), kept(value).into())).collect();
         self.metric_ids.push(metric_id);
         self.ids.push(id);
         self.labels.push(serde_json::Value::Object(object).to_string());

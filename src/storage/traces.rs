@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, SmallInt, Timestamptz};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::schema::{drop_partitions, ensure_partition, trace_blocks, trace_index, trace_index_put, trace_tails};
-use super::{Storage, StorageError};
+use super::{Storage, StorageError, kept};
 
 /// Span of a partition.
 const SLOT: TimeDelta = TimeDelta::hours(12);
@@ -140,9 +140,9 @@ fn index_json(row: &TraceRow, ids: &[i64]) -> serde_json::Value {
         "class": row.class,
         "start_ns": row.start_ns,
         "end_ns": row.end_ns,
-        "root_service": row.root_service,
-        "root_operation": row.root_operation,
-        "services": row.services,
+        "root_service": row.root_service.as_deref().map(kept),
+        "root_operation": row.root_operation.as_deref().map(kept),
+        "services": row.services.iter().map(|service| kept(service)).collect::<Vec<_>>(),
         "terms": row.terms,
         "reasons": row.reasons,
         "span_count": row.span_count,

@@ -27,6 +27,8 @@ const BATCH_BYTES: usize = 16 << 20;
 const ROWS_PER_READ: i64 = 8;
 /// Rows of marks read at once.
 const MARKS_PER_READ: i64 = 1_000;
+/// Streams of which it is remembered how far the graph has been fed.
+const FED_MAX: usize = 1_000;
 /// The epoch that a tail begins with, before anybody takes it over.
 const FIRST_EPOCH: i64 = 1;
 
@@ -87,7 +89,14 @@ impl Traces {
         let least = self.least_class.load(Ordering::Relaxed);
         let least = Class::ALL.into_iter().find(|class| *class as i16 >= least);
         let work = move || {
-            let looked = look(pieces, traces.walk, &traces.tail.kept, &traces.graph);
+            let fed = traces.fed.lock().get(&to.stream).copied().unwrap_or(i64::MIN);
+            let looked = look(pieces, traces.walk, &traces.tail.kept, (&traces.graph, fed));
+            let mut streams = traces.fed.lock();
+            if streams.len() >= FED_MAX {
+                streams.clear();
+            }
+            streams.insert(to.stream, looked.seq.max(fed));
+            drop(streams);
             traces.metrics.decided_spans.inc_by(looked.spans);
             traces.metrics.damaged_bodies.inc_by(looked.damaged);
             let spans = looked.gathered.spans;

@@ -109,8 +109,13 @@ pub(super) struct Looked {
     pub(super) seq: i64,
 }
 
-/// Looks at `pieces` until a block is full: spans of kept traces are gathered, all feed the graph.
-pub(super) fn look(pieces: Vec<Piece>, walk: WalkBody, kept: &RwLock<Kept>, graph: &Mutex<Graph>) -> Looked {
+/// Looks at `pieces` until a block is full: spans of kept traces are gathered, and those after row `fed` feed the graph.
+pub(super) fn look(
+    pieces: Vec<Piece>,
+    walk: WalkBody,
+    kept: &RwLock<Kept>,
+    (graph, fed): (&Mutex<Graph>, i64),
+) -> Looked {
     let (mut looked, mut inflater) = (Looked::default(), Inflater::default());
     for piece in pieces {
         // What was marked long ago may be forgotten; not what is marked here.
@@ -124,7 +129,9 @@ pub(super) fn look(pieces: Vec<Piece>, walk: WalkBody, kept: &RwLock<Kept>, grap
             let mut last = (TraceId::default(), Reasons::NONE);
             walk(body, &mut |span| {
                 looked.spans += 1;
-                graph.add(span);
+                if piece.seq > fed {
+                    graph.add(span);
+                }
                 if span.trace_id != last.0 {
                     let marked = own.get(&span.trace_id).copied().unwrap_or_default();
                     last = (span.trace_id, kept.reasons(span.trace_id).and(marked));

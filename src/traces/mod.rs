@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicI16;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 pub use counters::TraceMetrics;
@@ -83,6 +84,8 @@ pub struct Traces {
     storage: Storage,
     tail: Tail,
     graph: Mutex<Graph>,
+    /// By stream: the row up to which the graph has had its spans. What could not be written is looked at again.
+    fed: Mutex<HashMap<i64, i64>>,
     walk: WalkBody,
     /// The least class that is written; past the last when the disk budget leaves room for none.
     least_class: AtomicI16,
@@ -100,6 +103,7 @@ impl Traces {
             storage,
             tail,
             graph: Mutex::new(Graph::new(width)),
+            fed: Mutex::default(),
             walk,
             least_class: AtomicI16::new(Class::Sample as i16),
         })

@@ -105,7 +105,7 @@ impl Replica {
                 }
             }
         }
-        let looked = look(pieces, walk, &self.tail.kept, &self.graph);
+        let looked = look(pieces, walk, &self.tail.kept, (&self.graph, i64::MIN));
         if looked.seq == 0 {
             return;
         }
@@ -191,6 +191,6 @@ fn bodies_that_cannot_be_read_are_counted_and_passed_over() {
     let error = Arrival { at_s: 0, replica: 0, trace: 1, is_error: true };
     let sound: Bytes = compress(&body(&[(3, error)]));
     let marks = vec![(TraceId([1; 16]), Reasons::ERROR)];
-    let looked = look(vec![Piece { seq: 9, marks, bodies: vec![cut, sound] }], walk, &tail.kept, &graph);
+    let looked = look(vec![Piece { seq: 9, marks, bodies: vec![cut, sound] }], walk, &tail.kept, (&graph, i64::MIN));
     assert_eq!((looked.damaged, looked.spans, looked.gathered.spans, looked.seq), (1, 1, 1, 9));
 }

@@ -129,3 +129,18 @@ async fn answers_are_the_same_from_head_and_from_blocks() {
     let next = Options::on(&database).start();
     assert_eq!(next.number("sum(increase(beats_total[10m]))").await, Some(20.0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_with_nul_is_kept_without_it_and_stops_nothing() {
+    let database = Database::create().await;
+    let server = Options::on(&database).with("FASTBREAK_CHECKPOINT", "1s").start();
+    let mut odd = gauge("odd", vec![point(1.0, now(), &[("a", "x\0y")])]);
+    (odd.unit, odd.description) = ("\0".to_owned(), "de\0scribed".to_owned());
+    let named = gauge("na\0me", vec![point(1.0, now(), &[])]);
+    let partial = grpc(&server.grpc, request("sh\0op", vec![odd, named])).await.unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_data_points, 1, "{}", partial.error_message);
+    crate::support::eventually("it is in blocks", async || database.number("SELECT count(*) FROM blocks").await > 0)
+        .await;
+    assert_eq!(server.number("odd{a=\"x\u{fffd}y\",service_name=\"sh\u{fffd}op\"}").await, Some(1.0));
+    assert_eq!(crate::own_telemetry::counted(&server, "fastbreak_rollup_checkpoint_failures_total").await, 0);
+}
