@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 
 use super::block::{self, BlockError, BlockSeries};
@@ -58,10 +58,13 @@ impl Compactor {
                 _ = tick.tick() => {}
                 () = cancel.cancelled() => return,
             }
-            match self.compact_settled(SETTLE).await {
-                Ok(0) => {}
-                Ok(spans) => tracing::info!(spans, "spans compacted"),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "compaction stopped"),
+            tokio::select! {
+                compacted = self.compact_settled(SETTLE) => match compacted {
+                    Ok(0) => {}
+                    Ok(spans) => tracing::info!(spans, "spans compacted"),
+                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "compaction stopped"),
+                },
+                () = cancel.cancelled() => return,
             }
         }
     }
@@ -73,21 +76,28 @@ impl Compactor {
     pub async fn compact_settled(&self, settle: TimeDelta) -> Result<usize, CompactError> {
         let storage = self.streams.storage();
         let before = storage.now().await? - settle - TimeDelta::seconds(Tier::Fine.span_seconds());
-        let spans = storage.blocks_to_compact(before, BATCH).await?;
-        let mut compacted = 0;
-        for span in &spans {
-            match self.compact(span).await {
-                Ok(()) => compacted += 1,
-                // One that cannot be read must not keep the others from being rolled up.
-                Err(CompactError::Block(error)) => {
-                    self.streams.metrics.compaction_failed();
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, metric = span.metric_id, starts_at = %span.starts_at, "span not compacted");
+        let (mut compacted, mut failed) = (0, HashSet::new());
+        loop {
+            // One that cannot be read must not keep the others from being rolled up.
+            let spans = storage.blocks_to_compact(before, BATCH + failed.len() as i64).await?;
+            let spans: Vec<_> =
+                spans.into_iter().filter(|span| !failed.contains(&(span.metric_id, span.starts_at))).collect();
+            for span in &spans {
+                match self.compact(span).await {
+                    Ok(()) => compacted += 1,
+                    Err(CompactError::Block(error)) => {
+                        failed.insert((span.metric_id, span.starts_at));
+                        self.streams.metrics.compaction_failed();
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, metric = span.metric_id, starts_at = %span.starts_at, "span not compacted");
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+            }
+            if (spans.len() as i64) < BATCH {
+                return Ok(compacted);
             }
         }
-        Ok(compacted)
     }
 
     #[tracing::instrument(name = "fastbreak.rollup.compact", skip_all, fields(fastbreak.metric.id = span.metric_id))]

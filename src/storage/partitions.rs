@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::schema::{drop_partitions, ensure_partition, journal, journal_seen, streams};
+use super::schema::{blocks, drop_partitions, ensure_partition, journal, journal_seen, streams};
 use super::{BlockPart, Storage, StorageError, Tier};
 
 /// Journal partitions made ahead.
@@ -24,6 +24,10 @@ const SEEN_LIFE: TimeDelta = TimeDelta::hours(2);
 const BLOCKS_AHEAD: i32 = 1;
 /// Span of the spool's partitions.
 const SPOOL_SPAN: TimeDelta = TimeDelta::minutes(15);
+/// Windows that were not rolled up, in whole or because the server was away, outlive their life by so much at most.
+const UNCOMPACTED_LIFE: TimeDelta = TimeDelta::days(7);
+/// How long retention waits for a table that somebody reads.
+const PATIENCE: &str = "SET LOCAL lock_timeout = '300ms'";
 /// What is past its life is dropped a little later, so that points that were just young enough are not cut off.
 const GRACE: TimeDelta = TimeDelta::hours(1);
 
@@ -112,20 +116,37 @@ impl Storage {
     /// When the database is away.
     pub async fn drop_expired(&self, retention: Retention) -> Result<i32, StorageError> {
         let at = self.now().await?;
-        let mut dropped = 0;
+        let (mut dropped, fine) = (0, at - retention.fine - GRACE);
         let passed = self.oldest_needed_journal_time().await?.unwrap_or(at).min(at - TimeDelta::hours(1));
         for (parent, before) in [
             ("journal", passed),
             ("trace_spool", self.spool_needed_since().await?.unwrap_or(at).min(at - SPOOL_SPAN)),
-            ("blocks_fine", at - retention.fine - GRACE),
+            ("blocks_fine", self.fine_needed_since(passed).await?.min(fine).max(fine - UNCOMPACTED_LIFE)),
             ("blocks_minute", at - retention.minute - GRACE),
             ("blocks_hour", at - retention.hour - GRACE),
         ] {
             let mut conn = self.conn().await?;
-            dropped += diesel::select(drop_partitions(parent, before)).get_result::<i32>(&mut conn).await?;
+            // Who waits for the lock holds up whoever comes behind, and with the journal every export.
+            let drop = conn.transaction(async |conn| {
+                diesel::sql_query(PATIENCE).execute(conn).await?;
+                diesel::select(drop_partitions(parent, before)).get_result::<i32>(conn).await
+            });
+            match drop.await {
+                Ok(some) => dropped += some,
+                Err(error) => tracing::warn!(parent, %error, "expired partitions are dropped another time"),
+            }
         }
         self.forget_seen(at).await?;
         Ok(dropped)
+    }
+
+    /// The oldest hour that must be there to be rolled up, or to which rows of the journal, written since `passed`, may belong.
+    async fn fine_needed_since(&self, passed: DateTime<Utc>) -> Result<DateTime<Utc>, StorageError> {
+        let mut conn = self.conn().await?;
+        let open = blocks::table.filter(blocks::tier.eq(Tier::Fine as i16).and(blocks::compacted.eq(false)));
+        let oldest: Option<DateTime<Utc>> =
+            open.select(diesel::dsl::min(blocks::starts_at)).get_result(&mut conn).await?;
+        Ok(oldest.unwrap_or(passed).min(passed - TimeDelta::hours(1)))
     }
 
     /// When the oldest journal row that is not yet in blocks was written.
