@@ -315,8 +315,12 @@ impl<'a> Deciding<'a> {
             (told.firing && Some(told.starts_at) == member.alert.starts_at).then_some(())
         };
         let firing = audible.iter().copied().filter(|m| is_trigger(m) || told_of(m).is_some());
+        let firing: Vec<&Member> = firing.collect();
+        // What fires again is not over.
+        let is_again = |m: &Member| firing.iter().any(|other| other.alert.fingerprint == m.alert.fingerprint);
         let over = members.iter().filter(|m| m.alert.state == AlertState::Resolved && told_of(m).is_some());
-        let listed: Vec<&Member> = firing.chain(over).collect();
+        let over: Vec<&Member> = over.filter(|m| !is_again(m)).collect();
+        let listed = [firing, over].concat();
         let parts = triggers.iter().map(|t| (t.member, t.number));
         self.notify(receiver, reason, parts, &listed);
         if reason == Why::Fired {
@@ -330,7 +334,9 @@ impl<'a> Deciding<'a> {
     fn remember(&mut self, receiver: &str, member: &Member) {
         let by_alert = self.out.state.told.entry(receiver.to_owned()).or_default();
         if member.alert.state == AlertState::Resolved {
-            if let Some(told) = by_alert.get_mut(&member.alert.fingerprint) {
+            // The end of a life is not that of the next.
+            let told = by_alert.get_mut(&member.alert.fingerprint);
+            if let Some(told) = told.filter(|told| Some(told.starts_at) == member.alert.starts_at) {
                 told.firing = false;
             }
             return;
@@ -384,7 +390,11 @@ impl<'a> Deciding<'a> {
                     alert.fingerprint.clone(),
                     ("notified", format!("{receiver} is told: {}", reason.as_str())),
                 );
-                format!("{}/{life}/{}/{number}", alert.fingerprint, alert.severity.as_str())
+                // What was told before makes this another telling of the same: whoever decides has read it under the lock.
+                let told = self.out.state.told.get(receiver).and_then(|told| told.get(&alert.fingerprint));
+                let before = told.filter(|told| Some(told.starts_at) == alert.starts_at);
+                let before = before.map_or(0, |told| told.at.timestamp_micros());
+                format!("{}/{life}/{}/{number}/{before}", alert.fingerprint, alert.severity.as_str())
             })
             .collect();
         about.sort();

@@ -61,6 +61,10 @@ impl Mistakes {
         self.unless(matchers.len() <= MATCHERS_MAX, field, || {
             format!("{} matchers > limit of {MATCHERS_MAX}", matchers.len())
         });
+        for matcher in matchers {
+            let (_, _, value) = matcher.parts();
+            self.no_nul(field, value);
+        }
     }
 }
 
@@ -198,7 +202,7 @@ pub(super) fn silence(silence: &Silence) -> Result<(), AlertingError> {
         "a silence lasts at most 366 days".to_owned()
     });
     mistakes.text("comment", &silence.comment);
-    mistakes.at_most("createdBy", silence.created_by.len(), NAME_BYTES_MAX, "bytes");
+    mistakes.line("createdBy", &silence.created_by, NAME_BYTES_MAX);
     Ok(mistakes.done()?)
 }
 

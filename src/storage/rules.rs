@@ -119,7 +119,8 @@ async fn lock_in_txn(conn: &mut AsyncPgConnection, id: &str) -> QueryResult<Opti
 }
 
 /// Writes the next revision of a rule, its history, and what fences the evaluations under way.
-async fn write_in_txn(conn: &mut AsyncPgConnection, next: &RuleRow) -> QueryResult<RuleRow> {
+/// What was seen of series is forgotten where they are `other` ones now: those of before would be missed.
+async fn write_in_txn(conn: &mut AsyncPgConnection, next: &RuleRow, other: bool) -> QueryResult<RuleRow> {
     let same = (
         rules::definition.eq(&next.definition),
         rules::origin.eq(&next.origin),
@@ -151,6 +152,10 @@ async fn write_in_txn(conn: &mut AsyncPgConnection, next: &RuleRow) -> QueryResu
         .set(rule_states::epoch.eq(rule_states::epoch + 1))
         .execute(conn)
         .await?;
+    if other {
+        let state = rule_states::table.find(&next.id);
+        diesel::update(state).set(rule_states::known.eq(serde_json::json!([]))).execute(conn).await?;
+    }
     changed_in_txn(conn, "rules").await?;
     Ok(row)
 }
@@ -202,7 +207,9 @@ impl Storage {
                 created_at: DateTime::default(),
                 updated_at: DateTime::default(),
             };
-            Ok(write_in_txn(conn, &next).await?)
+            let is_same = |name: &str| alive.is_some_and(|rule| rule.definition.get(name) == definition.get(name));
+            let other = !["condition", "labels", "groupBy"].into_iter().all(is_same);
+            Ok(write_in_txn(conn, &next, other).await?)
         })
         .await
     }
@@ -219,7 +226,7 @@ impl Storage {
             let Some(mut rule) = there else { return Err(WriteError::Absent) };
             rule.revision += 1;
             rule.deleted = true;
-            write_in_txn(conn, &rule).await?;
+            write_in_txn(conn, &rule, true).await?;
             Ok(())
         })
         .await
@@ -261,7 +268,7 @@ impl Storage {
                     created_at: DateTime::default(),
                     updated_at: DateTime::default(),
                 };
-                write_in_txn(conn, &next).await.map(|_| true)
+                write_in_txn(conn, &next, true).await.map(|_| true)
             });
             match done.await {
                 Ok(new) => written += usize::from(new),

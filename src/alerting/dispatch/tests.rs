@@ -152,6 +152,36 @@ fn a_greater_severity_is_told_at_once_but_not_each_time_it_wavers() {
 }
 
 #[test]
+fn two_tellings_of_one_life_are_two_notifications() {
+    let mut group = Group::new();
+    group.fires("a", 0);
+    group.told(0);
+    let mut ids = BTreeSet::new();
+    for (second, severity) in [(10, Severity::Critical), (310, Severity::Warning), (320, Severity::Critical)] {
+        group.members.iter_mut().for_each(|alert| alert.severity = severity);
+        let dispatch = group.dispatch(second);
+        ids.extend(dispatch.notifications.iter().map(|told| (told.reason.as_str(), told.id.clone())));
+    }
+    assert_eq!(ids.iter().filter(|(reason, _)| *reason == Why::Escalated.as_str()).count(), 2, "{ids:?}");
+}
+
+#[test]
+fn the_end_of_a_life_is_not_that_of_the_next() {
+    let mut group = Group::new();
+    group.fires("a", 0);
+    group.fires("b", 0);
+    assert_eq!(group.told(0), email(Why::Fired, 2));
+    group.is_over("a", 10);
+    assert_eq!(group.told(10), []);
+    group.fires("a", 400);
+    assert_eq!(group.told(400), email(Why::Fired, 2), "b and the new life of a");
+    group.is_over("b", 410);
+    assert_eq!(group.told(410), [], "a fires still");
+    group.is_over("a", 420);
+    assert_eq!(group.told(420), email(Why::Resolved, 2));
+}
+
+#[test]
 fn a_group_waits_for_more_and_tells_news_together() {
     let mut group = Group::new();
     group.policy.group_wait = Period::seconds(30);
