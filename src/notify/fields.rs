@@ -54,6 +54,10 @@ impl<'a> Fields<'a> {
         match self.settings.get(name)? {
             Value::Null => None,
             Value::String(text) if text.is_empty() => None,
+            Value::String(text) if text.contains('\0') => {
+                self.problem(name, "must not contain NUL");
+                None
+            }
             Value::String(text) if text.len() <= VALUE_BYTES_MAX => Some(text.clone()),
             Value::String(_) => {
                 self.problem(name, format!("is longer than {VALUE_BYTES_MAX} bytes"));

@@ -116,7 +116,9 @@ impl Notifier {
         let ends: Vec<NewDelivery> =
             told.map(|receiver| (&notification(self, &receiver.row.id, began, Some(at))).into()).collect();
         if let Err(error) = self.storage.delivery_enqueue(&ends).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the end of the outage is not told");
+            // It answers, and takes nothing yet.
+            outage.told = Some(began);
+            tracing::warn!(error = &error as &dyn std::error::Error, "the end of the outage is told later");
         }
         self.wake.notify_one();
     }

@@ -121,15 +121,20 @@ struct Bot<'a> {
 
 impl Bot<'_> {
     async fn tell(&self, channel: &str, message: Value, open: Option<&str>, reason: NotificationReason) -> Outcome {
-        let Some((channel_id, ts)) = open.and_then(|open| open.split_once('/')) else {
+        let mut parts = open.unwrap_or_default().splitn(3, '/');
+        let (Some(channel_id), Some(ts), wanted) = (parts.next(), parts.next(), parts.next()) else {
             return self.post(channel, message).await;
         };
+        // The receiver is about another channel by now.
+        if wanted.is_some_and(|wanted| wanted != channel) {
+            return self.post(channel, message).await;
+        }
         let mut edit = message.clone();
         set(&mut edit, &[("channel", json!(channel_id)), ("ts", json!(ts))]);
         let edited = match self.call("chat.update", &edit).await {
             Ok(_) => Outcome::sent(200, open.map(str::to_owned)),
-            // It was deleted: tell it anew.
-            Err(outcome) if outcome.detail.contains("message_not_found") => return self.post(channel, message).await,
+            // It was deleted, or its channel: tell it anew.
+            Err(outcome) if outcome.verdict == Verdict::Refused => return self.post(channel, message).await,
             Err(outcome) => return outcome,
         };
         if reason == NotificationReason::Resolved {
@@ -149,7 +154,7 @@ impl Bot<'_> {
             Err(outcome) => outcome,
             Ok(answer) => {
                 let text = |name: &str| answer.get(name).and_then(Value::as_str);
-                let remote_ref = text("channel").zip(text("ts")).map(|(channel, ts)| format!("{channel}/{ts}"));
+                let remote_ref = text("channel").zip(text("ts")).map(|(id, ts)| format!("{id}/{ts}/{channel}"));
                 Outcome::sent(200, remote_ref)
             }
         }
