@@ -180,7 +180,8 @@ impl Session<'_> {
             Some(Hear::Snapshot(snapshot)) => {
                 let refused = {
                     let mut state = self.shared.state.lock();
-                    if snapshot.drop_memory {
+                    // The server takes 0 for an empty memory, though caches fill it without leave to read it.
+                    if snapshot.drop_memory || state.invalidation == 0 {
                         state.forget();
                     }
                     let sequence = snapshot.invalidation;

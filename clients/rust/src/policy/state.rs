@@ -109,7 +109,7 @@ impl Slot {
 pub(super) struct State {
     held: BTreeMap<String, Held>,
     slots: Vec<Slot>,
-    /// The last invalidation that was applied; 0: memory is empty.
+    /// The last invalidation that was applied; 0: memory is empty, or made so by the next snapshot.
     pub(super) invalidation: i64,
 }
 

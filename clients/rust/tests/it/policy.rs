@@ -222,7 +222,7 @@ fn an_invalidation_that_is_missed_costs_the_memory_and_nothing_else() {
         accepted(&mut link, "2", invalidation(10, 11)).await;
         accepted(&mut link, "3", invalidation(11, 14)).await;
         accepted(&mut link, "4", invalidation(11, 14)).await;
-        assert_eq!(*cache.seen.lock(), ["forget", "invalidate 11", "invalidate 14"], "each once");
+        assert_eq!(*cache.seen.lock(), ["forget", "forget", "invalidate 11", "invalidate 14"], "each once");
         link.say("5", invalidation(15, 16)).await;
         let mut link = mock.link().await;
         assert_eq!(link.hello.invalidation, 0, "it has nothing in memory");
@@ -250,20 +250,33 @@ fn what_cannot_be_made_invalid_is_said_and_memory_is_dropped() {
         link.say("2", invalidation(0, 1)).await;
         assert_eq!(link.ack().await.error, "users: Redis is away");
         assert_eq!(mock.link().await.hello.invalidation, 0);
-        assert_eq!(*cache.seen.lock(), ["forget", "invalidate 1", "forget"]);
+        assert_eq!(*cache.seen.lock(), ["forget", "forget", "invalidate 1", "forget"]);
     });
+}
+
+/// Has one number for all.
+struct Users(Arc<AtomicU32>);
+
+impl cache::Source for Users {
+    type Key = u32;
+    type Value = u32;
+
+    async fn load(&self, _: &u32) -> Result<Option<u32>, Failure> {
+        Ok(Some(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// Answers pings until the cache reads its memory.
+async fn trusted(link: &mut Link, users: &cache::Cache<Users>, invalidation: i64) {
+    while !users.is_in_touch() {
+        let number = link.ping().await;
+        link.say("", Say::Pong(Pong { number, invalidation })).await;
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[test]
 fn a_cache_that_is_handed_over_late_keeps_nothing_from_before() {
-    struct Users(Arc<AtomicU32>);
-    impl cache::Source for Users {
-        type Key = u32;
-        type Value = u32;
-        async fn load(&self, _: &u32) -> Result<Option<u32>, Failure> {
-            Ok(Some(self.0.load(Ordering::Relaxed)))
-        }
-    }
     run(async {
         let mut mock = Mock::start();
         let policies = mock.watch();
@@ -275,11 +288,30 @@ fn a_cache_that_is_handed_over_late_keeps_nothing_from_before() {
         source.store(2, Ordering::Relaxed);
         accepted(&mut link, "2", invalidation(0, 1)).await;
         policies.cache("users", &users);
-        while !users.is_in_touch() {
-            let number = link.ping().await;
-            link.say("", Say::Pong(Pong { number, invalidation: 1 })).await;
-            sleep(Duration::from_millis(10)).await;
-        }
+        trusted(&mut link, &users, 1).await;
+        assert_eq!(users.get_or_load(&7).await, Ok(Some(2)));
+    });
+}
+
+#[test]
+fn what_memory_has_from_before_the_first_invalidation_is_not_read_after_it() {
+    run(async {
+        let mut mock = Mock::start();
+        let policies = mock.watch();
+        let source = Arc::new(AtomicU32::new(1));
+        let users = cache::Cache::builder("users", Users(Arc::clone(&source))).build().await.unwrap();
+        policies.cache("users", &users);
+        let mut link = mock.link().await;
+        accepted(&mut link, "1", snapshot(Vec::new())).await;
+        trusted(&mut link, &users, 0).await;
+        assert_eq!(users.get_or_load(&7).await, Ok(Some(1)));
+        drop(link);
+        source.store(2, Ordering::Relaxed);
+        let mut link = mock.link().await;
+        assert_eq!(link.hello.invalidation, 0);
+        let first = PolicySnapshot { invalidation: 1, ..Default::default() };
+        accepted(&mut link, "1", Say::Snapshot(first)).await;
+        trusted(&mut link, &users, 1).await;
         assert_eq!(users.get_or_load(&7).await, Ok(Some(2)));
     });
 }
