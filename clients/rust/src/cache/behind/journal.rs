@@ -21,6 +21,8 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 /// A file is written anew when it is larger than this and four times what counts of it.
 const FILE_BYTES: u64 = 4 << 20;
 const HEAD: usize = 8;
+/// After a failure the file is written anew so much later at the earliest, unless more comes to be written.
+const REST: Duration = Duration::from_secs(1);
 /// With nothing to sync, the thread looks about so often.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -110,6 +112,9 @@ struct Waiting {
 struct Shared {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    /// How often the thread took what waits.
+    #[cfg(test)]
+    rounds: std::sync::atomic::AtomicUsize,
 }
 
 /// See the module. Dropping it lets the thread finish what waits.
@@ -195,6 +200,7 @@ struct Keeper {
     /// The file is what was written: nothing has failed since it was begun.
     is_whole: bool,
     sync: Sync,
+    /// When it was synced, or was tried to be in vain.
     synced: Instant,
 }
 
@@ -208,6 +214,7 @@ impl Keeper {
                     shared.wake.wait(&mut waiting);
                     continue;
                 };
+                let every = if self.is_whole { every } else { every.max(REST) };
                 let left = if dirty { every.saturating_sub(self.synced.elapsed()) } else { IDLE };
                 if shared.wake.wait_for(&mut waiting, left).timed_out() && dirty {
                     break;
@@ -216,10 +223,14 @@ impl Keeper {
             let Waiting { records, acks, closed, .. } = std::mem::take(&mut *waiting);
             waiting.closed = closed;
             drop(waiting);
+            #[cfg(test)]
+            shared.rounds.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let is_last = closed && records.is_empty();
             dirty |= !records.is_empty();
             let written = self.write(records).and_then(|()| self.sync_if_due(&mut dirty, !acks.is_empty(), is_last));
-            self.is_whole &= written.is_ok();
+            if written.is_err() {
+                (self.is_whole, self.synced) = (false, Instant::now());
+            }
             for ack in acks {
                 // Who has left wants no answer.
                 drop(ack.send(written.as_ref().copied().map_err(ToString::to_string)));
@@ -268,11 +279,18 @@ impl Keeper {
         let draft = beside(&self.path, "new");
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&draft)?;
         file.try_lock().map_err(|_held| io::Error::other("another process has it"))?;
-        file.set_len(0)?;
         let bytes = self.live.values().flatten().copied().collect::<Vec<u8>>();
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &self.path)?;
+        let mut replace = || {
+            file.set_len(0)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&draft, &self.path)
+        };
+        if let Err(why) = replace() {
+            // On a full disk, what it holds is what is missing.
+            let _gone = std::fs::remove_file(&draft);
+            return Err(why);
+        }
         (self.file, self.len, self.is_whole) = (file, bytes.len() as u64, true);
         if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             File::open(directory)?.sync_all()?;
@@ -372,6 +390,44 @@ mod tests {
         put(&journal, 2, "after", "value");
         drop(journal);
         assert_eq!(open(&path).1.iter().map(|record| record.number).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_anew_is_tried_seldom() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("writes");
+        let (journal, _) = Journal::open(&path, Sync::Every(Duration::from_millis(10))).expect("opens");
+        put(&journal, 0, "waits", "value");
+        std::fs::create_dir(beside(&path, "new")).expect("made");
+        append(&path, &[0]);
+        let began = Instant::now();
+        let record = Record { number: 1, key: "refused".to_owned(), value: None };
+        assert!(journal.append(&record).expect("room").blocking_recv().expect("answered").is_err());
+        let rounds = || journal.shared.rounds.load(std::sync::atomic::Ordering::SeqCst);
+        let refused = rounds();
+        while rounds() == refused {
+            std::thread::yield_now();
+        }
+        assert!(began.elapsed() >= REST, "again after {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_draft_that_comes_to_nothing_is_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, draft) = (directory.path().join("writes"), directory.path().join("writes.new"));
+        // A file does not take the place of a directory.
+        std::fs::create_dir(&path).expect("made");
+        let mut keeper = Keeper {
+            file: File::open(&path).expect("opens, to be read alone"),
+            path,
+            len: 0,
+            live: BTreeMap::from([(0, vec![0; 100])]),
+            is_whole: false,
+            sync: Sync::Always,
+            synced: Instant::now(),
+        };
+        assert!(keeper.rewrite().is_err());
+        assert!(!draft.exists());
     }
 
     #[test]
