@@ -25,6 +25,7 @@ mod statement;
 #[cfg(feature = "diesel")]
 pub use diesel::DieselMonitor;
 pub use pool::{Pool, PoolState};
+use statement::READ_MAX;
 pub use statement::Statement;
 
 use std::collections::{HashMap, HashSet};
@@ -39,7 +40,7 @@ use parking_lot::Mutex;
 
 /// The boundaries that the semantic conventions advise, in seconds.
 const BOUNDARIES: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
-/// Statements that are remembered, so that each is read once.
+/// Statements that are remembered, so that each is read once; one that is longer than what is read of it is not.
 const STATEMENTS_MAX: usize = 1_000;
 /// Summaries that are told apart in metrics; more are all `other`.
 const SUMMARIES_MAX: usize = 500;
@@ -157,6 +158,9 @@ impl DatabaseMonitor {
             }
         }
         let statement = Arc::new(statement);
+        if sql.len() > READ_MAX {
+            return statement;
+        }
         if known.statements.len() >= STATEMENTS_MAX {
             // Literals in it make each a new one; those that come again are soon here again.
             known.statements.clear();
@@ -227,5 +231,24 @@ impl Drop for Query {
         if !self.ended {
             self.tell(Some("cancelled"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_statements_are_not_remembered() {
+        let monitor = DatabaseMonitor::new("postgresql", "shop");
+        let rows = ", (1)".repeat(20_000);
+        for n in 0..20 {
+            let statement = monitor.statement(&format!("INSERT INTO t VALUES ({n}){rows}"));
+            assert_eq!(statement.summary, "INSERT t");
+        }
+        let _short = monitor.statement("SELECT 1");
+        let known = monitor.0.known.lock();
+        let bytes: usize = known.statements.keys().map(|sql| sql.len()).sum();
+        assert_eq!((known.statements.len(), bytes), (1, "SELECT 1".len()));
     }
 }

@@ -6,7 +6,7 @@ use sqlparser::dialect::{Dialect, GenericDialect, MsSqlDialect, MySqlDialect, Po
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 /// Longest statement that is read, in bytes; what is behind is not kept.
-const READ_MAX: usize = 16 << 10;
+pub(super) const READ_MAX: usize = 16 << 10;
 /// Longest name in a summary, in characters.
 const NAME_MAX: usize = 64;
 
