@@ -125,7 +125,8 @@ impl<S: Source> Builder<S> {
         self
     }
 
-    /// Makes it. Its tasks run on the runtime at hand and end with its last clone.
+    /// Makes it. Its tasks end with its last clone; they, its loads and its writes run on the runtime at hand, which has to
+    /// go on for as long, whoever calls from elsewhere.
     ///
     /// # Errors
     /// See [`BuildError`].

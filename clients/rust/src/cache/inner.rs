@@ -1,10 +1,16 @@
 //! What all clones of a cache share.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::behind::Behind;
@@ -58,8 +64,13 @@ impl Hot {
     }
 }
 
+/// The turn of a key to be written, whose place in the queue is taken.
+pub(super) type Turn = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
+
 /// See the module.
 pub(super) struct Inner<S: Source> {
+    /// Runs what holds what all share, for that of a caller may stand still.
+    pub(super) runtime: Handle,
     pub(super) source: S,
     pub(super) codec: Codec,
     pub(super) clock: Clock,
@@ -85,7 +96,7 @@ pub(super) struct Inner<S: Source> {
     pub(super) has_debt: AtomicBool,
     /// One tells at a time: the last stamp that it got.
     paying: tokio::sync::Mutex<u64>,
-    write_locks: Vec<tokio::sync::Mutex<()>>,
+    write_locks: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// The last stamp that was heard.
     pub(super) heard: AtomicU64,
     /// The last number of a control plane.
@@ -119,10 +130,12 @@ pub(super) struct Parts<S: Source> {
 }
 
 impl<S: Source> Inner<S> {
+    /// On the runtime at hand.
     pub(super) fn new(parts: Parts<S>) -> Self {
         let Parts { source, codec, clock, policy, weigh, l2, behind } = parts;
         let alone = l2.is_none() || policy.coherence_lease.is_zero();
         let inner = Self {
+            runtime: Handle::current(),
             source,
             codec,
             clock,
@@ -142,7 +155,7 @@ impl<S: Source> Inner<S> {
             debt: Mutex::default(),
             has_debt: AtomicBool::new(false),
             paying: tokio::sync::Mutex::new(0),
-            write_locks: (0..WRITE_LOCKS).map(|_| tokio::sync::Mutex::default()).collect(),
+            write_locks: (0..WRITE_LOCKS).map(|_| Arc::default()).collect(),
             heard: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -195,9 +208,19 @@ impl<S: Source> Inner<S> {
             .filter(|_| !policy.l2_ttl.is_zero() && !policy.bypass && !self.has_debt.load(Ordering::Acquire))
     }
 
-    pub(super) fn write_lock(&self, key: &str) -> &tokio::sync::Mutex<()> {
+    pub(super) fn write_lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let hash = self.l1.hash(key.as_bytes());
-        &self.write_locks[hash.0 as usize % WRITE_LOCKS]
+        Arc::clone(&self.write_locks[hash.0 as usize % WRITE_LOCKS])
+    }
+
+    /// Takes the place in the queue at once, however late and by whatever task the turn is waited for.
+    pub(super) async fn line_up(&self, key: &str) -> Turn {
+        // A caller whose budget is spent would get none.
+        let mut turn: Turn = Box::pin(unconstrained(self.write_lock(key).lock_owned()));
+        match poll_fn(|cx| Poll::Ready(turn.as_mut().poll(cx))).await {
+            Poll::Ready(turn) => Box::pin(std::future::ready(turn)),
+            Poll::Pending => turn,
+        }
     }
 
     pub(super) fn count_l2_error(&self, error: &LinkError) {

@@ -38,7 +38,8 @@
 //!   time write a key: between two, the batch that comes last stays.
 //! - A write that returned [`CacheError::Untold`] is at the source and in this instance; others are told when Redis answers
 //!   again, and until then this instance does not read Redis. One that returned [`CacheError::Write`] may have been made.
-//! - A write or an invalidation whose caller leaves before it is completed goes on to its end.
+//! - A write or an invalidation whose caller leaves before it is completed goes on to its end. In one instance, writes of a
+//!   key are made in the order in which they were begun.
 //! - What Redis loses of stamps in a failover, or by a clock that is put back together with a flush, is lost: entries from
 //!   before may then be read until their TTL. Entries that it corrupts are misses.
 //! - [`CachePolicy::grace`] and [`CachePolicy::stale_while_revalidate`] serve what is past its TTL, never what was made
@@ -198,7 +199,7 @@ impl<S: Source> Cache<S> {
         let mut tasks = JoinSet::new();
         for (at, key) in keys.iter().enumerate().filter(|(at, _)| answers.get(*at).is_some_and(Option::is_none)) {
             let (cache, key) = (self.clone(), key.clone());
-            tasks.spawn(async move { (at, cache.load_one(&key).await) });
+            tasks.spawn_on(async move { (at, cache.load_one(&key).await) }, &self.inner.runtime);
         }
         while let Some(answer) = tasks.join_next().await {
             if let Ok((at, answer)) = answer
@@ -266,7 +267,7 @@ impl<S: Source> Cache<S> {
         let mut tasks = JoinSet::new();
         for (at, (key, value)) in entries.into_iter().enumerate() {
             let cache = self.clone();
-            tasks.spawn(async move { (at, cache.set(&key, value).await) });
+            tasks.spawn_on(async move { (at, cache.set(&key, value).await) }, &self.inner.runtime);
         }
         while let Some(answer) = tasks.join_next().await {
             if let Ok((at, answer)) = answer

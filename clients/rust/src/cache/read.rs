@@ -273,7 +273,7 @@ impl<S: Source> Inner<S> {
     fn fly(self: &Arc<Self>, key: S::Key, text: String, hash: KeyHash, flight: Arc<Flight<S::Value>>) {
         let trip =
             Trip { inner: Arc::clone(self), key, text, hash, flight, policy: self.policy(), begun: Instant::now() };
-        tokio::spawn(trip.fly());
+        self.runtime.spawn(trip.fly());
     }
 
     /// Asks the source, and again as the policy says. With how long the last try took.

@@ -66,8 +66,16 @@ enum Lack {
 }
 
 impl<S: Source> Trip<S> {
-    pub(super) async fn fly(self) {
-        let _ends = Ends(Arc::clone(&self.inner), self.text.clone(), self.hash, Arc::clone(&self.flight));
+    pub(super) fn fly(self) -> impl Future<Output = ()> + Send {
+        // Here, for a runtime that has ended polls nothing.
+        let ends = Ends(Arc::clone(&self.inner), self.text.clone(), self.hash, Arc::clone(&self.flight));
+        async move {
+            self.travel().await;
+            drop(ends);
+        }
+    }
+
+    async fn travel(self) {
         if let Some(value) = self.inner.behind.as_ref().and_then(|behind| behind.waiting(&self.text)) {
             self.flight.finish_from(From::Waiting, Ok(value));
             return;

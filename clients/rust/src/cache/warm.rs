@@ -110,12 +110,13 @@ pub(super) async fn warm<S: Source>(inner: &Arc<Inner<S>>, keys: Vec<S::Key>) ->
     loop {
         while tasks.len() < AT_ONCE {
             let Some(key) = keys.next() else { break };
-            let inner = Arc::clone(inner);
-            tasks.spawn(async move {
+            let (inner, runtime) = (Arc::clone(inner), &inner.runtime);
+            let load = async move {
                 let text = text_of(&key)?;
                 let hash = inner.l1.hash(text.as_bytes());
                 inner.get_or_load(&key, &text, hash).await
-            });
+            };
+            tasks.spawn_on(load, runtime);
         }
         match tasks.join_next().await {
             None => break,

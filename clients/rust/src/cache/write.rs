@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
 use super::clock::{ms, ticks};
@@ -33,26 +34,34 @@ pub(super) struct Change<S: Source> {
 
 impl<S: Source> Inner<S> {
     /// Writes as the policy says, to the end though the caller leaves: what the source has, the cache has to know.
+    /// Writes of a key are made in the order in which they were begun.
     pub(super) async fn write(self: &Arc<Self>, change: Change<S>) -> Result<(), CacheError> {
         if !S::WRITES && self.l2.is_none() {
             // Nothing in it waits, but for its turn.
-            return self.write_in_turn(change).await;
+            let turn = self.write_lock(&change.text).lock_owned();
+            return self.write_in_turn(change, turn).await;
         }
         let (inner, text) = (Arc::clone(self), change.text.clone());
-        match tokio::spawn(async move { inner.write_in_turn(change).await }).await {
+        let turn = self.line_up(&text).await;
+        match self.runtime.spawn(async move { inner.write_in_turn(change, turn).await }).await {
             Ok(written) => written,
-            Err(_panicked) => {
+            Err(ended) => {
                 // It may have been made all the same.
                 drop(self.invalidate_key(&text).await);
-                Err(CacheError::Write("the write panicked".to_owned()))
+                let why = if ended.is_panic() { "the write panicked" } else { "the cache's runtime has ended" };
+                Err(CacheError::Write(why.to_owned()))
             }
         }
     }
 
-    async fn write_in_turn(self: &Arc<Self>, change: Change<S>) -> Result<(), CacheError> {
+    async fn write_in_turn(
+        &self,
+        change: Change<S>,
+        turn: impl Future<Output = OwnedMutexGuard<()>>,
+    ) -> Result<(), CacheError> {
         self.counters.writes.add(1);
         let policy = self.policy();
-        let turn = self.write_lock(&change.text).lock().await;
+        let turn = turn.await;
         let written = if !S::WRITES {
             self.fill(&change, None, &policy).await
         } else {
@@ -111,7 +120,7 @@ impl<S: Source> Inner<S> {
             return both.await;
         }
         let ended = |_ended| Err(CacheError::Untold("its task ended".to_owned()));
-        tokio::spawn(both).await.unwrap_or_else(ended)
+        self.runtime.spawn(both).await.unwrap_or_else(ended)
     }
 
     /// Makes a key invalid here and for all.

@@ -1,10 +1,13 @@
 //! Writes aside and through, by one and by two at once.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastbreak_client::cache::{Cache, CacheError, CachePolicy, Clock, Entry, Strategy};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::support::{Far, Redis, Texts, Wire, cache, eventually, in_touch, policy, read, settled};
@@ -200,6 +203,73 @@ async fn an_entry_that_is_to_live_for_ever_lives_as_long_as_any_may() {
     one.set_with(&key, "1".to_owned(), entry).await.unwrap();
     assert_eq!((one.stats().l2_errors, one.peek(&key).as_deref()), (0, Some("1")));
     assert_eq!(two.get(&key).await.as_deref(), Some("1"));
+}
+
+/// Begins what is asked, and leaves.
+async fn begin<T>(asked: impl Future<Output = T>) {
+    let mut asked = Box::pin(asked);
+    assert!(poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await.is_pending());
+}
+
+async fn alone(far: &Arc<Far>) -> Cache<Texts> {
+    Cache::builder("texts", Texts(Arc::clone(far))).policy(with(Strategy::Aside)).build().await.unwrap()
+}
+
+#[test]
+fn a_runtime_that_stands_still_holds_up_no_other() {
+    let (far, written, read_too) = (Arc::<Far>::default(), "a".to_owned(), "b".to_owned());
+    far.put("b", "1");
+    *far.takes.lock() = Duration::from_millis(100);
+    let runtime = Runtime::new().unwrap();
+    let cache = runtime.block_on(alone(&far));
+    let held = runtime.block_on(far.held.write());
+    let (says, hears) = std::sync::mpsc::channel();
+    let (ends, ended) = std::sync::mpsc::channel::<()>();
+    let other = std::thread::spawn({
+        let (cache, written, read_too) = (cache.clone(), written.clone(), read_too.clone());
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                begin(cache.set(&written, "1".to_owned())).await;
+                begin(cache.get_or_load(&read_too)).await;
+            });
+            says.send(()).unwrap();
+            // It is there, and nobody runs it.
+            let _ended = ended.recv();
+        }
+    });
+    hears.recv().unwrap();
+    drop(held);
+    runtime.block_on(async {
+        let set = timeout(Duration::from_secs(5), cache.set(&written, "2".to_owned())).await;
+        assert_eq!((set, far.value("a").as_deref()), (Ok(Ok(())), Some("2")));
+        let loaded = timeout(Duration::from_secs(5), cache.get_or_load(&read_too)).await;
+        assert_eq!(loaded, Ok(Ok(Some("1".to_owned()))));
+    });
+    drop(ends);
+    other.join().unwrap();
+    drop(runtime);
+    Runtime::new().unwrap().block_on(async {
+        let set = timeout(Duration::from_secs(5), cache.set(&written, "3".to_owned())).await;
+        assert!(matches!(set, Ok(Err(CacheError::Write(_)))), "its runtime has ended: {set:?}");
+        let loaded = timeout(Duration::from_secs(5), cache.get_or_load(&"c".to_owned())).await;
+        assert!(matches!(loaded, Ok(Err(CacheError::Load(_)))), "its runtime has ended: {loaded:?}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_write_that_its_caller_left_overtakes_none_that_was_begun_later() {
+    let far = Arc::<Far>::default();
+    let cache = alone(&far).await;
+    // In a task, where the scheduler prefers what was spawned last.
+    let writes = tokio::spawn(async move {
+        let key = "a".to_owned();
+        begin(cache.set(&key, "1".to_owned())).await;
+        cache.set(&key, "2".to_owned()).await
+    });
+    assert_eq!(writes.await.unwrap(), Ok(()));
+    eventually("both are made", async || far.written.lock().len() == 2).await;
+    assert_eq!(far.value("a").as_deref(), Some("2"));
 }
 
 #[tokio::test]
