@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -102,6 +102,17 @@ pub(super) struct Inner<S: Source> {
     /// The last number of a control plane.
     pub(super) applied: AtomicU64,
     pub(super) closed: AtomicBool,
+    /// Writes and invalidations that run to their end.
+    under_way: watch::Sender<usize>,
+}
+
+/// One that counts as under way until this is dropped.
+pub(super) struct UnderWay(watch::Sender<usize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|under_way| *under_way -= 1);
+    }
 }
 
 /// What is being told; what is left of it in the end is owed still.
@@ -159,6 +170,7 @@ impl<S: Source> Inner<S> {
             heard: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            under_way: watch::Sender::new(0),
             policy: RwLock::new(Arc::new(policy)),
         };
         inner.hot.set(&inner.policy());
@@ -211,6 +223,19 @@ impl<S: Source> Inner<S> {
     pub(super) fn write_lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let hash = self.l1.hash(key.as_bytes());
         Arc::clone(&self.write_locks[hash.0 as usize % WRITE_LOCKS])
+    }
+
+    /// One more is under way.
+    pub(super) fn begin(&self) -> UnderWay {
+        self.under_way.send_modify(|under_way| *under_way += 1);
+        UnderWay(self.under_way.clone())
+    }
+
+    /// Waits until nothing is under way.
+    pub(super) async fn idle(&self) {
+        // It cannot fail: what counts is here.
+        let mut under_way = self.under_way.subscribe();
+        drop(under_way.wait_for(|under_way| *under_way == 0).await);
     }
 
     /// Takes the place in the queue at once, however late and by whatever task the turn is waited for.

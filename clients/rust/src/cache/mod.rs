@@ -88,7 +88,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use inner::Inner;
 use key::KEY_BYTES_MAX;
@@ -431,15 +431,18 @@ impl<S: Source> Cache<S> {
         self.inner.sampler.curve(self.inner.reads(), self.inner.clock.now())
     }
 
-    /// Takes no more writes and waits until those that wait are at the source. False when some are not within that time: they
-    /// stay in the journal, and are written after the next start.
+    /// Takes no more writes, and waits until those under way, and invalidations, have come to their end and those that wait
+    /// are at the source. False when some are not within that time: what waits stays in the journal, and is written after the
+    /// next start.
     pub async fn close(&self, within: Duration) -> bool {
+        let begun = Instant::now();
         self.inner.closed.store(true, Ordering::Release);
+        let ended = timeout(within, self.inner.idle()).await.is_ok();
         // What cannot be told now was told to the caller at its time.
         let _stamp = self.inner.pay_debt().await;
         match &self.inner.behind {
-            None => true,
-            Some(behind) => behind.flush(within).await,
+            None => ended,
+            Some(behind) => behind.flush(within.saturating_sub(begun.elapsed())).await && ended,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How a write goes: aside, through, behind.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
@@ -42,8 +43,18 @@ impl<S: Source> Inner<S> {
             return self.write_in_turn(change, turn).await;
         }
         let (inner, text) = (Arc::clone(self), change.text.clone());
+        let under_way = self.begin();
+        // Who closes waits for what began before; this one may not have.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CacheError::Closed);
+        }
         let turn = self.line_up(&text).await;
-        match self.runtime.spawn(async move { inner.write_in_turn(change, turn).await }).await {
+        let task = async move {
+            let written = inner.write_in_turn(change, turn).await;
+            drop(under_way);
+            written
+        };
+        match self.runtime.spawn(task).await {
             Ok(written) => written,
             Err(ended) => {
                 // It may have been made all the same.
@@ -110,10 +121,11 @@ impl<S: Source> Inner<S> {
 
     /// Makes entries invalid here and for all, to the end though the caller leaves: what others are told of is skipped here.
     pub(super) async fn invalidate(self: &Arc<Self>, targets: Targets) -> Result<(), CacheError> {
-        let inner = Arc::clone(self);
+        let (inner, under_way) = (Arc::clone(self), self.begin());
         let both = async move {
             let told = inner.invalidate_there(&targets).await;
             inner.invalidate_here(&targets, *told.as_ref().unwrap_or(&0));
+            drop(under_way);
             told.map(drop)
         };
         if self.l2.is_none() {

@@ -273,6 +273,22 @@ async fn a_write_that_its_caller_left_overtakes_none_that_was_begun_later() {
 }
 
 #[tokio::test]
+async fn who_closes_waits_for_a_write_that_its_caller_left() {
+    let far = Arc::<Far>::default();
+    let (cache, late, key) = (alone(&far).await, alone(&far).await, "a".to_owned());
+    let held = far.held.write().await;
+    begin(cache.set(&key, "1".to_owned())).await;
+    begin(late.set(&key, "1".to_owned())).await;
+    eventually("at the source", async || far.written.lock().len() == 2).await;
+    let mut close = Box::pin(cache.close(Duration::from_secs(20)));
+    assert!(poll_fn(|cx| Poll::Ready(close.as_mut().poll(cx))).await.is_pending());
+    assert_eq!(cache.set(&key, "2".to_owned()).await, Err(CacheError::Closed));
+    assert!(!late.close(Duration::from_millis(1)).await, "it is not at its end by then");
+    drop(held);
+    assert!(close.await);
+}
+
+#[tokio::test]
 async fn a_script_that_fails_has_moved_no_stamp() {
     let (redis, far) = (Redis::start(), Arc::<Far>::default());
     let one = cache(redis.client(), &far, with(Strategy::Aside)).await;
