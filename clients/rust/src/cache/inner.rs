@@ -38,6 +38,8 @@ const WRITE_LOCKS: usize = 256;
 #[derive(Default)]
 pub(super) struct Hot {
     pub(super) l1_ttl: AtomicU32,
+    /// Longest life that an entry in memory may have of its own.
+    pub(super) own_ttl_max: AtomicU32,
     pub(super) negative_ttl: AtomicU32,
     pub(super) stale: AtomicU32,
     pub(super) grace: AtomicU32,
@@ -50,8 +52,11 @@ pub(super) struct Hot {
 impl Hot {
     fn set(&self, policy: &CachePolicy) {
         let jitter = (policy.ttl_jitter * 65_536.0) as u32;
+        // Without a lease, this is what an invalidation that is not heard of waits for.
+        let own_ttl_max = if policy.coherence_lease.is_zero() { ticks(policy.l1_ttl) } else { u32::MAX };
         for (cell, value) in [
             (&self.l1_ttl, ticks(policy.l1_ttl)),
+            (&self.own_ttl_max, own_ttl_max),
             (&self.negative_ttl, ticks(policy.negative_ttl.min(policy.l1_ttl))),
             (&self.stale, ticks(policy.stale_while_revalidate)),
             (&self.grace, ticks(policy.grace)),

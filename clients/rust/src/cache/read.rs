@@ -84,7 +84,7 @@ impl<S: Source> Inner<S> {
         let life = life.load(Ordering::Relaxed);
         let jitter = (u64::from(hot.jitter.load(Ordering::Relaxed)) * (hash.0 >> 48)) >> 16;
         let jittered = life - ((u64::from(life) * jitter) >> 16) as u32;
-        let life = meta.ttl.unwrap_or(jittered);
+        let life = meta.ttl.map_or(jittered, |ttl| ttl.min(hot.own_ttl_max.load(Ordering::Relaxed)));
         let age = now.saturating_sub(meta.born);
         if now == u32::MAX {
             return Age::Over;

@@ -18,7 +18,8 @@ use super::source::{CacheError, Source, Write};
 /// What an entry has of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Its life, when it is not that of the policy; 30 days when it is longer.
+    /// Its life, when it is not that of the policy; 30 days when it is longer. With a [`CachePolicy::coherence_lease`] of 0, in
+    /// memory [`CachePolicy::l1_ttl`] when it is longer.
     pub ttl: Option<Duration>,
     /// Tags beside those of [`Source::tags`].
     pub tags: Vec<String>,

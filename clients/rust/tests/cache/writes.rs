@@ -289,6 +289,21 @@ async fn who_closes_waits_for_a_write_that_its_caller_left() {
 }
 
 #[tokio::test]
+async fn without_a_lease_no_entry_outlives_the_policy_in_memory() {
+    let (hour, minute, key) = (Duration::from_secs(3600), Duration::from_secs(60), "a".to_owned());
+    for (coherence_lease, is_there) in [(Duration::ZERO, false), (minute, true)] {
+        let (far, clock) = (Arc::<Far>::default(), Clock::moved());
+        let policy = CachePolicy { l1_ttl: minute, coherence_lease, ..with(Strategy::Through) };
+        let cache = Cache::builder("texts", Texts(far)).policy(policy).clock(clock.clone()).build().await.unwrap();
+        let entry = Entry { ttl: Some(hour), ..Entry::default() };
+        cache.set_with(&key, "1".to_owned(), entry).await.unwrap();
+        assert_eq!(cache.peek(&key).as_deref(), Some("1"));
+        clock.advance(minute * 2);
+        assert_eq!(cache.peek(&key).is_some(), is_there, "{coherence_lease:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_script_that_fails_has_moved_no_stamp() {
     let (redis, far) = (Redis::start(), Arc::<Far>::default());
     let one = cache(redis.client(), &far, with(Strategy::Aside)).await;
