@@ -226,11 +226,12 @@ fn a_runtime_that_stands_still_holds_up_no_other() {
     let (says, hears) = std::sync::mpsc::channel();
     let (ends, ended) = std::sync::mpsc::channel::<()>();
     let other = std::thread::spawn({
-        let (cache, written, read_too) = (cache.clone(), written.clone(), read_too.clone());
+        let (cache, far, written, read_too) = (cache.clone(), Arc::clone(&far), written.clone(), read_too.clone());
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 begin(cache.set(&written, "1".to_owned())).await;
+                eventually("at the source", async || far.written.lock().len() == 1).await;
                 begin(cache.get_or_load(&read_too)).await;
             });
             says.send(()).unwrap();
