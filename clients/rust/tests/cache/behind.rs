@@ -102,7 +102,8 @@ async fn what_waited_when_the_process_was_killed_is_written_after_the_next_start
         std::fs::copy(&journal, &copy).unwrap();
         assert!(!cache.close(Duration::from_millis(50)).await, "nothing can be written");
     }
-    far.fails.store(false, Ordering::SeqCst);
+    // Of its own, for an attempt that was begun before the end may still come to the other.
+    let far = Arc::<Far>::default();
     let cache = open(&far, &copy, behind()).await;
     assert!(cache.stats().writes_recovered >= 100);
     assert_eq!(read(&cache, "k7").await.as_deref(), Some("207"), "read before it is written");
@@ -110,6 +111,27 @@ async fn what_waited_when_the_process_was_killed_is_written_after_the_next_start
     let values = far.values.lock().clone();
     assert_eq!(values.len(), 100);
     assert!((0..100).all(|n| values[&format!("k{n}")] == format!("{}", n + 200)));
+}
+
+#[tokio::test]
+async fn who_closes_before_all_is_written_lets_go_of_the_journal_and_the_next_writes_it() {
+    let (far, directory) = (Arc::<Far>::default(), tempfile::tempdir().unwrap());
+    let journal = directory.path().join("writes");
+    far.fails.store(true, Ordering::SeqCst);
+    let mut rests = behind();
+    (rests.retry.base, rests.retry.max) = (Duration::from_secs(600), Duration::from_secs(600));
+    {
+        let cache = open(&far, &journal, rests).await;
+        cache.set(&"a".to_owned(), "1".to_owned()).await.unwrap();
+        eventually("it rests", async || cache.stats().retries >= 1).await;
+        assert!(!cache.close(Duration::from_millis(1)).await, "nothing can be written");
+    }
+    // Opens while the source is still away, for nobody tries any more.
+    let cache = open(&far, &journal, behind()).await;
+    assert_eq!(cache.stats().writes_recovered, 1);
+    far.fails.store(false, Ordering::SeqCst);
+    assert!(cache.close(Duration::from_secs(10)).await);
+    assert_eq!(far.value("a").as_deref(), Some("1"));
 }
 
 #[tokio::test]

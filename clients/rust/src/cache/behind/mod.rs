@@ -50,6 +50,8 @@ struct Queue<S: Source> {
     order: VecDeque<Box<str>>,
     number: u64,
     closed: bool,
+    /// No more attempts: what is left waits in the journal for the next start.
+    given_up: bool,
 }
 
 /// See the module.
@@ -58,6 +60,7 @@ pub(super) struct Behind<S: Source> {
     queue: Mutex<Queue<S>>,
     wake: Notify,
     done: Notify,
+    gave_up: Notify,
 }
 
 /// A record that is done again unless its write gets into the queue: one that was refused, or whose caller left, must not come
@@ -80,7 +83,8 @@ impl<S: Source> Behind<S> {
     /// Opens the journal; what it holds waits again. With how many there are. Blocks.
     pub(super) fn open(path: &Path, sync: Sync, codec: Codec) -> io::Result<(Self, u64)> {
         let (journal, records) = Journal::open(path, sync)?;
-        let mut queue = Queue { keys: HashMap::new(), order: VecDeque::new(), number: 0, closed: false };
+        let mut queue =
+            Queue { keys: HashMap::new(), order: VecDeque::new(), number: 0, closed: false, given_up: false };
         let (mut recovered, mut replaced) = (0, Vec::new());
         for record in records {
             queue.number = queue.number.max(record.number + 1);
@@ -93,7 +97,8 @@ impl<S: Source> Behind<S> {
             replaced.extend(queue.put(&record.key, item));
         }
         journal.done(replaced.into_iter());
-        Ok((Self { journal, queue: Mutex::new(queue), wake: Notify::new(), done: Notify::new() }, recovered))
+        let (queue, wake, done, gave_up) = (Mutex::new(queue), Notify::new(), Notify::new(), Notify::new());
+        Ok((Self { journal, queue, wake, done, gave_up }, recovered))
     }
 
     /// The value that a key will have when what waits is written.
@@ -152,7 +157,7 @@ impl<S: Source> Behind<S> {
     }
 
     /// Takes no more, and waits until everything was written; false when it was not within that time. It stays in the
-    /// journal then.
+    /// journal then, and is not tried again before the next start.
     pub(super) async fn flush(&self, within: Duration) -> bool {
         self.queue.lock().closed = true;
         self.wake.notify_one();
@@ -165,7 +170,16 @@ impl<S: Source> Behind<S> {
                 done.await;
             }
         };
-        timeout(within, empty).await.is_ok()
+        let is_empty = timeout(within, empty).await.is_ok();
+        if !is_empty {
+            self.queue.lock().given_up = true;
+            self.gave_up.notify_one();
+        }
+        is_empty
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.queue.lock().given_up
     }
 
     /// The next batch, or until when to wait for company, or nothing.
@@ -234,11 +248,14 @@ impl<S: Source> Queue<S> {
     }
 }
 
-/// Writes what waits, until the cache is gone.
+/// Writes what waits, until the cache is gone or was closed.
 pub(super) async fn drive<S: Source>(inner: Weak<Inner<S>>) {
     loop {
         let Some(alive) = inner.upgrade() else { return };
         let Some(behind) = &alive.behind else { return };
+        if behind.has_given_up() {
+            return;
+        }
         let policy = alive.policy();
         match behind.take(&policy) {
             Ok(batch) => write(&alive, behind, batch, &policy).await,
@@ -270,7 +287,13 @@ async fn write<S: Source>(inner: &Arc<Inner<S>>, behind: &Behind<S>, mut batch: 
             inner.counters.retries.add(1);
             let jittered = policy.retry.ceiling(attempt).mul_f64(fastrand::f64());
             let pause = failure.retry_after.map_or(jittered, |after| after.min(REST_MAX).max(jittered));
-            sleep(pause.max(Duration::from_millis(1))).await;
+            tokio::select! {
+                () = behind.gave_up.notified() => {}
+                () = sleep(pause.max(Duration::from_millis(1))) => {}
+            }
+            if behind.has_given_up() {
+                return;
+            }
         } else if batch.writes.len() == 1 {
             inner.counters.writes_refused.add(1);
             behind.finish(&batch.texts, &batch.numbers);
@@ -288,6 +311,9 @@ async fn write<S: Source>(inner: &Arc<Inner<S>>, behind: &Behind<S>, mut batch: 
 /// One of a batch is refused: which?
 async fn one_by_one<S: Source>(inner: &Arc<Inner<S>>, behind: &Behind<S>, batch: Batch<S>, policy: &CachePolicy) {
     for ((text, number), one) in batch.texts.into_iter().zip(batch.numbers).zip(batch.writes) {
+        if behind.has_given_up() {
+            return;
+        }
         let alone = Batch { texts: vec![text], numbers: vec![number], writes: vec![one] };
         write(inner, behind, alone, policy).await;
     }
