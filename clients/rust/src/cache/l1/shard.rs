@@ -204,45 +204,43 @@ impl Shard {
         self.make_room(hash_of);
     }
 
-    /// Makes everything beside the segments anew, for it does not get smaller with what it is for; of the segments, the
-    /// youngest that have room stay.
+    /// Makes everything anew, for it does not get smaller with what it is for: the youngest records that have room are kept,
+    /// in segments as a shard of this size has them.
     fn rebuild(&mut self, hash_of: &impl HashOf) {
         let (budget, evicted, hits) = (self.budget, self.evicted + self.table.len() as u64, self.hits);
         let old = std::mem::replace(self, Self { evicted, hits, ..Self::new(budget) });
-        let (young, mut room) = (old.young_bytes.min(budget / YOUNG_PART), budget);
+        let young = old.young_bytes.min(budget / YOUNG_PART);
         let mut segments = old.segments;
-        for (numbers, left) in [(old.main, young), (old.young, 0)] {
-            let mut kept = Vec::new();
+        for (numbers, room) in [(old.main, budget - young), (old.young, young)] {
+            let (mut kept, mut taken) = (Vec::new(), 0);
             for number in numbers.into_iter().rev() {
                 let Some(segment) = segments.get_mut(number as usize).and_then(Option::take) else { continue };
-                if segment.data.capacity() + left > room {
+                taken += segment.data.len();
+                kept.push(segment);
+                // Of the last one, room is made for what is younger.
+                if taken >= room {
                     break;
                 }
-                room -= segment.data.capacity();
-                kept.push(segment);
             }
-            kept.into_iter().rev().for_each(|segment| self.adopt(segment, hash_of));
+            kept.into_iter().rev().for_each(|segment| self.take_over(&segment, hash_of));
         }
         self.evicted -= self.table.len() as u64;
     }
 
-    /// Takes a segment with all that lives in it as the youngest of its queue.
-    fn adopt(&mut self, segment: Segment, hash_of: &impl HashOf) {
-        let (number, queue) = (self.segments.len() as u32, segment.queue);
-        *self.bytes_of(queue) += segment.data.capacity();
-        if queue == Queue::Young { &mut self.young } else { &mut self.main }.push_back(number);
-        self.segments.push(Some(segment));
-        let Some(Some(segment)) = self.segments.get(number as usize) else { return };
+    /// Appends all that lives in a segment to its queue.
+    fn take_over(&mut self, segment: &Segment, hash_of: &impl HashOf) {
         let mut offset = 0;
         while let Some(data) = segment.data.get(offset..) {
             let Some((held, len)) = record::parse(data) else { break };
-            if !record::is_dead(data) {
-                let place = number << OFFSET_BITS | (offset / UNIT) as u32;
-                self.table.insert_unique(hash_of(held.key), place, |place| {
-                    record::parse(Self::at(&self.segments, *place)).map_or(0, |(held, _)| hash_of(held.key))
-                });
-            }
             offset += len;
+            if record::is_dead(data) || len > self.budget / 8 {
+                continue;
+            }
+            let place = self.copy(segment.queue, (data, len), record::reads(data));
+            let segments = &self.segments;
+            self.table.insert_unique(hash_of(held.key), place, |place| {
+                record::parse(Self::at(segments, *place)).map_or(0, |(held, _)| hash_of(held.key))
+            });
         }
     }
 
@@ -333,7 +331,9 @@ impl Shard {
             if self.fit_table(&hash_of) {
                 continue;
             }
-            let young = self.young_bytes * YOUNG_PART > self.budget || self.main.is_empty();
+            // Its last segment is where the new go; in a small shard it is more than its part.
+            let is_over = self.young_bytes * YOUNG_PART > self.budget && self.young.len() > 1;
+            let young = is_over || self.main.is_empty();
             let Some(number) = (if young { self.young.pop_front() } else { self.main.pop_front() }) else { return };
             let Some(segment) = self.release(number) else { continue };
             self.ghosts.fit(self.table.len());
@@ -375,18 +375,24 @@ impl Shard {
     }
 
     /// Appends the record to the main queue as it is.
-    fn carry(&mut self, hash: u64, from: u32, (data, len): (&[u8], usize), reads: u8) {
-        let number = self.open(Queue::Main, len);
-        let Some(segment) = self.segments.get_mut(number as usize).and_then(Option::as_mut) else { return };
+    fn carry(&mut self, hash: u64, from: u32, record: (&[u8], usize), reads: u8) {
+        let to = self.copy(Queue::Main, record, reads);
+        if let Some(place) = self.table.find_mut(hash, |other| *other == from) {
+            *place = to;
+        }
+    }
+
+    /// Where the copy of a record is.
+    fn copy(&mut self, queue: Queue, (data, len): (&[u8], usize), reads: u8) -> u32 {
+        let number = self.open(queue, len);
+        let Some(segment) = self.segments.get_mut(number as usize).and_then(Option::as_mut) else { return u32::MAX };
         let offset = segment.data.len();
         segment.data.extend_from_slice(data.get(..len).unwrap_or(data));
         segment.live += 1;
         if let Some(copy) = segment.data.get_mut(offset..) {
             record::set_reads(copy, reads);
         }
-        if let Some(place) = self.table.find_mut(hash, |other| *other == from) {
-            *place = number << OFFSET_BITS | (offset / UNIT) as u32;
-        }
+        number << OFFSET_BITS | (offset / UNIT) as u32
     }
 }
 
