@@ -1,9 +1,13 @@
 //! Statements without what is secret in them: every literal and parameter becomes `?`, lists of them one, comments go. Pure.
 //!
-//! SQL is read by `sqlparser`'s lexer, in the dialect of the database; behind what it cannot read nothing is kept.
+//! SQL is read by `sqlparser`'s lexer, in the dialect of the database; behind what it cannot read nothing is kept. Where the
+//! dialect is not known, neither is what `"` holds, nor anything behind what ends a literal here and not there.
 
-use sqlparser::dialect::{Dialect, GenericDialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::dialect::{
+    BigQueryDialect, ClickHouseDialect, DatabricksDialect, Dialect, DuckDbDialect, GenericDialect, MsSqlDialect,
+    MySqlDialect, OracleDialect, PostgreSqlDialect, SQLiteDialect, SnowflakeDialect,
+};
+use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 /// Longest statement that is read, in bytes; what is behind is not kept.
 pub(super) const READ_MAX: usize = 16 << 10;
@@ -20,30 +24,94 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Of `sql` in the dialect of `system`, a value of `db.system.name`.
+    /// Of `sql` in the dialect of `system`, a value of `db.system.name`, or of the older `db.system`.
     #[must_use]
     pub fn read(system: &str, sql: &str) -> Self {
-        match system {
-            "mysql" | "mariadb" => Self::lex(&MySqlDialect {}, sql),
-            "microsoft.sql_server" => Self::lex(&MsSqlDialect {}, sql),
-            "sqlite" => Self::lex(&SQLiteDialect {}, sql),
-            "postgresql" | "cockroachdb" | "aws.redshift" => Self::lex(&PostgreSqlDialect {}, sql),
-            _ => Self::lex(&GenericDialect {}, sql),
-        }
-    }
-
-    fn lex(dialect: &dyn Dialect, sql: &str) -> Self {
         let read = sql.get(..sql.floor_char_boundary(READ_MAX)).unwrap_or_default();
+        let dialect = dialect(system);
         let mut tokens = Vec::new();
         // What was read before something odd is in `tokens`; a literal may stand behind it.
-        let is_read = Tokenizer::new(dialect, read).tokenize_with_location_into_buf(&mut tokens).is_ok();
-        let tokens: Vec<Token> = tokens.into_iter().map(|token| token.token).collect();
+        let lexed =
+            Tokenizer::new(dialect.unwrap_or(&GenericDialect {}), read).tokenize_with_location_into_buf(&mut tokens);
+        let mut tokens: Vec<Token> = tokens.into_iter().map(|token| token.token).collect();
+        let mut is_whole = lexed.is_ok() && read.len() == sql.len();
+        let is_unclear = |token: &Token| ends_too_early(token) || dialect.is_none() && may_be_read_otherwise(token);
+        if let Some(at) = tokens.iter().position(is_unclear) {
+            tokens.truncate(at);
+            is_whole = false;
+        }
+        if dialect.is_none() {
+            tokens.iter_mut().for_each(quoted_is_literal);
+        }
         let mut text = text(&tokens);
-        if !is_read || read.len() < sql.len() {
+        if !is_whole {
             blank(&mut text);
-            text.push('?');
+            hide(&mut text);
         }
         Self { summary: summary(&tokens), text }
+    }
+}
+
+/// None where it is not known what a literal looks like. Redshift, Hive and Teradata are among them: their dialects here know
+/// no backslash before a quote.
+fn dialect(system: &str) -> Option<&'static dyn Dialect> {
+    Some(match system {
+        "postgresql" | "cockroachdb" => &PostgreSqlDialect {},
+        "mysql" | "mariadb" => &MySqlDialect {},
+        "sqlite" => &SQLiteDialect {},
+        "microsoft.sql_server" | "mssql" => &MsSqlDialect {},
+        "oracle.db" | "oracle" => &OracleDialect {},
+        "clickhouse" => &ClickHouseDialect {},
+        "gcp.spanner" | "spanner" | "gcp.bigquery" | "bigquery" => &BigQueryDialect {},
+        "snowflake" => &SnowflakeDialect {},
+        "databricks" | "spark" => &DatabricksDialect {},
+        "duckdb" => &DuckDbDialect {},
+        _ => return None,
+    })
+}
+
+/// A quote behind a backslash ends no raw string, and none of bytes, but here it does.
+fn ends_too_early(token: &Token) -> bool {
+    match token {
+        Token::SingleQuotedRawStringLiteral(text)
+        | Token::DoubleQuotedRawStringLiteral(text)
+        | Token::TripleSingleQuotedRawStringLiteral(text)
+        | Token::TripleDoubleQuotedRawStringLiteral(text)
+        | Token::SingleQuotedByteStringLiteral(text)
+        | Token::DoubleQuotedByteStringLiteral(text)
+        | Token::TripleSingleQuotedByteStringLiteral(text)
+        | Token::TripleDoubleQuotedByteStringLiteral(text) => text.ends_with('\\'),
+        _ => false,
+    }
+}
+
+/// Whether one of the databases of the world may end this token, or what it looks like, elsewhere.
+fn may_be_read_otherwise(token: &Token) -> bool {
+    match token {
+        Token::EOF => false,
+        // A quote in a comment may be none, of a literal that goes on in the next line.
+        Token::Whitespace(Whitespace::SingleLineComment { comment, .. } | Whitespace::MultiLineComment(comment)) => {
+            comment.contains(['\'', '"', '`'])
+        }
+        Token::Whitespace(_) => false,
+        // Three quotes.
+        Token::SingleQuotedString(text) if text.starts_with('\'') => true,
+        Token::Word(word) if word.value.contains('"') => true,
+        // Comments of some.
+        Token::DuckIntDiv => true,
+        token => {
+            let text = token.to_string();
+            text.contains('\\') || !is_hidden(token) && text.contains('#')
+        }
+    }
+}
+
+/// What stands in `"` names things in some databases, and is a literal in others.
+fn quoted_is_literal(token: &mut Token) {
+    if let Token::Word(word) = token
+        && word.quote_style == Some('"')
+    {
+        *token = Token::DoubleQuotedString(std::mem::take(&mut word.value));
     }
 }
 
@@ -221,6 +289,11 @@ mod tests {
             "SELECT `a` FROM t WHERE b = ? AND c = ?",
             "SELECT t",
         );
+        check("clickhouse", "SELECT \"a\" FROM t WHERE b = 'it\\'s'", "SELECT \"a\" FROM t WHERE b = ?", "SELECT t");
+        check("gcp.spanner", "SELECT a FROM t WHERE b = \"x\"", "SELECT a FROM t WHERE b = ?", "SELECT t");
+        check("trino", "SELECT a FROM t WHERE b = 'x' AND c = 1", "SELECT a FROM t WHERE b = ? AND c = ?", "SELECT t");
+        check("trino", "SELECT a FROM t WHERE b = \"x\" AND c", "SELECT a FROM t WHERE b = ? AND c", "SELECT t");
+        check("aws.redshift", "SELECT a FROM t WHERE b = 'it\\'s' AND c", "SELECT a FROM t WHERE b = ?", "SELECT t");
         check("", "", "", "");
     }
 
@@ -235,6 +308,24 @@ mod tests {
             "[a-z ]{0,6}".prop_map(|text| format!("$x${text}5ecret$x$")),
             "[a-z ]{0,6}".prop_map(|text| format!("E'{text}\\'5ecret'")),
             "[a-z ]{0,6}".prop_map(|text| format!("/* {text} 5ecret */ 5731")),
+        ]
+    }
+
+    /// As `'`, `"` and comments are written somewhere.
+    fn literal_somewhere() -> impl Strategy<Value = String> {
+        prop_oneof![
+            literal(),
+            "[a-z' ]{0,6}".prop_map(|text| format!("\"{text}5ecret\"")),
+            "[a-z ]{0,6}".prop_map(|text| format!("'{text}\\'5ecret'")),
+            "[a-z ]{0,6}".prop_map(|text| format!("\"{text}\\\"5ecret\"")),
+            "[a-z ]{0,6}".prop_map(|text| format!("r'{text}\\'5ecret'")),
+            "[a-z ]{0,6}".prop_map(|text| format!("b'{text}\\'5ecret'")),
+            "[a-z ]{0,6}".prop_map(|text| format!("\"\"\"{text}\"5ecret\"\"\"")),
+            "[a-z ]{0,6}".prop_map(|text| format!("'\'\'{text}\'5ecret'\'\'")),
+            "[a-z ]{0,6}".prop_map(|text| format!("q'[{text}'5ecret]'")),
+            "[a-z ]{0,6}".prop_map(|text| format!("1 # {text}5ecret\n")),
+            "[a-z ]{0,6}".prop_map(|text| format!("1 // {text}5ecret\n")),
+            "[a-z ]{0,6}".prop_map(|text| format!("'x--{text}\\\n5ecret'")),
         ]
     }
 
@@ -258,8 +349,18 @@ mod tests {
         }
 
         #[test]
+        fn no_literal_of_any_database_is_left(literals in prop::collection::vec(literal_somewhere(), 1..6)) {
+            let sql = format!("SELECT a FROM t WHERE b IN ({}) AND c = 'x5ecret'", literals.join(", "));
+            for system in ["aws.redshift", "hive", "neo4j", "other_sql", ""] {
+                let Statement { text, summary } = Statement::read(system, &sql);
+                prop_assert!(!text.contains("5ecret") && !summary.contains("5ecret"), "{} of {}", text, sql);
+            }
+        }
+
+        #[test]
         fn nothing_makes_it_panic(sql in any::<String>()) {
-            for system in ["postgresql", "mysql", "sqlite", "microsoft.sql_server", ""] {
+            for system in ["postgresql", "mysql", "sqlite", "microsoft.sql_server", "oracle.db", "clickhouse", "gcp.spanner",
+                "snowflake", "databricks", "duckdb", ""] {
                 let _read = Statement::read(system, &sql);
             }
         }
