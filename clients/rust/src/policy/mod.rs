@@ -111,6 +111,8 @@ struct Shared {
     /// `(connected, why the last connection ended)`.
     link: Mutex<(bool, Option<String>)>,
     stats: Stats,
+    /// A target came.
+    added: Notify,
     /// Something may end earlier than before.
     ends: Notify,
     /// What is on disk is not what is here.
@@ -170,6 +172,7 @@ impl Policies {
             state: Mutex::default(),
             link: Mutex::default(),
             stats: Stats::default(),
+            added: Notify::new(),
             ends: Notify::new(),
             dirty: Notify::new(),
             stop: tokio::sync::watch::Sender::new(false),
@@ -189,6 +192,7 @@ impl Policies {
             Ok(false) => tracing::warn!(name, "there are too many targets; it runs as its code says"),
             Err(why) => tracing::warn!(name, %why, "a policy is not applied; it runs as its code says"),
         }
+        self.0.shared.added.notify_one();
     }
 
     /// Gives `batcher` the policies for that name. The policy that it has now is the one that it goes back to.
@@ -250,18 +254,19 @@ async fn watch(shared: Arc<Shared>, channel: Channel) {
     let mut tries = 0;
     loop {
         shared.stats.connections.add(1);
-        let mut greeted = false;
-        let mut end = None;
-        let session = async { end = Some(session::run(&shared, channel.clone(), &mut greeted).await) };
-        if shared.is_stopped_within(session).await {
+        // In a task of its own, so that what a host wrote may panic.
+        let mut session = JoinSet::new();
+        let (theirs, channel) = (Arc::clone(&shared), channel.clone());
+        session.spawn(async move { session::run(&theirs, channel).await });
+        let mut ended = None;
+        if shared.is_stopped_within(async { ended = session.join_next().await }).await {
             return;
         }
-        let gap = matches!(end, Some(session::End::Gap));
-        if let Some(end) = end {
-            let was = std::mem::replace(&mut *shared.link.lock(), (false, Some(end.to_string())));
-            if was.1.is_none() {
-                tracing::warn!(error = %end, "policies are not watched; the last ones go on");
-            }
+        let (greeted, end) = ended.and_then(Result::ok).unwrap_or((false, session::End::Panicked));
+        let gap = matches!(end, session::End::Gap);
+        let was = std::mem::replace(&mut *shared.link.lock(), (false, Some(end.to_string())));
+        if was.1.is_none() {
+            tracing::warn!(error = %end, "policies are not watched; the last ones go on");
         }
         tries = if greeted { 0 } else { tries + 1 };
         if shared.is_stopped_within(sleep(backoff(tries, gap))).await {

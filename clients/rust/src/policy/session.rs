@@ -13,14 +13,16 @@ use tonic::{Request, Status, Streaming};
 
 use super::Shared;
 use super::state::Refusal;
-use super::target::Target;
+use super::target::{Target, Warmed};
 use crate::proto::policy_service_client::PolicyServiceClient;
 use crate::proto::watch_request::Message as Say;
 use crate::proto::watch_response::Message as Hear;
 use crate::proto::{Ack, Hello, Invalidation, Ping, Pong, WarmOrder, WarmReport, WatchRequest, WatchResponse};
 
-/// Messages that wait to be sent; with one more the connection is given up.
+/// Messages that wait to be sent.
 const OUTGOING_MAX: usize = 64;
+/// How long one more may wait for its place; the connection is given up then.
+const SAY_MAX: Duration = Duration::from_secs(5);
 /// Largest message that is taken.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// How long the server may take to begin.
@@ -52,6 +54,8 @@ pub(super) enum End {
     Stuck,
     #[error("an invalidation was missed")]
     Gap,
+    #[error("a target panicked")]
+    Panicked,
 }
 
 struct Session<'a> {
@@ -61,12 +65,15 @@ struct Session<'a> {
     pings: VecDeque<(u64, Instant, Duration)>,
     number: u64,
     next_ping: Instant,
+    /// A cache came since the last ping.
+    wants_leave: bool,
     /// They end with the connection that asked for them.
     warmings: JoinSet<WarmReport>,
 }
 
-/// Until the connection ends, and why it did. `greeted` is set once the server gave a snapshot.
-pub(super) async fn run(shared: &Arc<Shared>, channel: Channel, greeted: &mut bool) -> End {
+/// Until the connection ends: whether the server gave a snapshot, and why it ended.
+pub(super) async fn run(shared: &Arc<Shared>, channel: Channel) -> (bool, End) {
+    let mut greeted = false;
     let (outgoing, waiting) = mpsc::channel(OUTGOING_MAX);
     let now = Instant::now();
     let mut session = Session {
@@ -75,13 +82,14 @@ pub(super) async fn run(shared: &Arc<Shared>, channel: Channel, greeted: &mut bo
         pings: VecDeque::new(),
         number: 0,
         next_ping: now + BEGIN_MAX,
+        wants_leave: false,
         warmings: JoinSet::new(),
     };
     let ended = async {
-        session.say(Say::Hello(hello(shared)))?;
+        session.say(Say::Hello(hello(shared))).await?;
         let mut incoming = begin(shared, channel, waiting).await?;
         session.next_ping = Instant::now() + BEGIN_MAX;
-        let ended = session.listen(&mut incoming, greeted).await;
+        let ended = session.listen(&mut incoming, &mut greeted).await;
         if matches!(ended, Err(End::Gap)) {
             // Why may still be under way to the server.
             let rest = async { while let Ok(Some(_)) = incoming.message().await {} };
@@ -91,7 +99,7 @@ pub(super) async fn run(shared: &Arc<Shared>, channel: Channel, greeted: &mut bo
     };
     match ended.await {
         Ok(never) => match never {},
-        Err(end) => end,
+        Err(end) => (greeted, end),
     }
 }
 
@@ -137,40 +145,42 @@ impl Session<'_> {
                     *greeted |= matches!(message.message, Some(Hear::Snapshot(_)));
                     self.hear(message).await?;
                 }
-                () = sleep_until(self.next_ping) => self.ping()?,
+                () = sleep_until(self.next_ping) => self.ping().await?,
+                () = self.shared.added.notified() => self.ask_for_leave().await?,
                 Some(warmed) = self.warmings.join_next() => {
                     if let Ok(report) = warmed {
-                        self.say(Say::Warmed(report))?;
+                        self.say(Say::Warmed(report)).await?;
                     }
                 }
             }
         }
     }
 
-    fn say(&self, message: Say) -> Result<(), End> {
-        self.outgoing.try_send(WatchRequest { message: Some(message) }).map_err(|_| End::Stuck)
+    async fn say(&self, message: Say) -> Result<(), End> {
+        let said = timeout(SAY_MAX, self.outgoing.send(WatchRequest { message: Some(message) })).await;
+        said.map_err(|_elapsed| End::Stuck)?.map_err(|_gone| End::Closed)
     }
 
-    fn ack(&self, nonce: &str, refused: Vec<Refusal>) -> Result<(), End> {
+    async fn ack(&self, nonce: &str, refused: Vec<Refusal>) -> Result<(), End> {
         let stats = &self.shared.stats;
         if nonce.is_empty() {
             return Ok(());
         }
         if refused.is_empty() {
-            return self.yes(nonce, 0);
+            return self.yes(nonce, 0).await;
         }
         for Refusal { policy_id, why } in refused {
             stats.refused.add(1);
             tracing::warn!(policy.id = policy_id, %why, "a policy is refused; what ran before goes on");
-            self.say(Say::Ack(Ack { nonce: nonce.to_owned(), error: why, policy_id, caches: 0 }))?;
+            self.say(Say::Ack(Ack { nonce: nonce.to_owned(), error: why, policy_id, caches: 0 })).await?;
         }
         Ok(())
     }
 
-    fn yes(&self, nonce: &str, caches: usize) -> Result<(), End> {
+    async fn yes(&self, nonce: &str, caches: usize) -> Result<(), End> {
         self.shared.stats.acknowledged.add(1);
         let caches = u32::try_from(caches).unwrap_or(u32::MAX);
-        self.say(Say::Ack(Ack { nonce: nonce.to_owned(), caches, ..Ack::default() }))
+        self.say(Say::Ack(Ack { nonce: nonce.to_owned(), caches, ..Ack::default() })).await
     }
 
     async fn hear(&mut self, WatchResponse { nonce, message }: WatchResponse) -> Result<(), End> {
@@ -190,8 +200,8 @@ impl Session<'_> {
                     refused
                 };
                 self.shared.greeted();
-                self.ack(&nonce, refused)?;
-                self.ping()
+                self.ack(&nonce, refused).await?;
+                self.ping().await
             }
             Some(Hear::Delta(delta)) => {
                 let refused = self.shared.state.lock().delta(delta, now);
@@ -199,43 +209,37 @@ impl Session<'_> {
                 if self.number > 0 {
                     self.next_ping = self.next_ping.min(now + self.period());
                 }
-                self.ack(&nonce, refused)
+                self.ack(&nonce, refused).await
             }
             Some(Hear::Invalidation(invalidation)) => self.invalidate(&nonce, invalidation).await,
-            Some(Hear::Warm(order)) => self.warm(order),
+            Some(Hear::Warm(order)) => self.warm(order).await,
             Some(Hear::Pong(pong)) => self.pong(pong),
             None => {
                 let why = "this SDK does not know such a message".to_owned();
-                self.ack(&nonce, vec![Refusal { policy_id: String::new(), why }])
+                self.ack(&nonce, vec![Refusal { policy_id: String::new(), why }]).await
             }
         }
     }
 
     async fn invalidate(&mut self, nonce: &str, invalidation: Invalidation) -> Result<(), End> {
-        let caches = {
-            let state = self.shared.state.lock();
-            if invalidation.sequence <= state.invalidation {
-                drop(state);
-                return self.ack(nonce, Vec::new());
-            }
-            if invalidation.previous != state.invalidation {
-                drop(state);
-                return Err(self.missed());
-            }
-            state.caches_of(&invalidation.key_space)
-        };
+        let known = self.shared.state.lock().invalidation;
+        if invalidation.sequence <= known {
+            return self.ack(nonce, Vec::new()).await;
+        }
+        if invalidation.previous != known {
+            return Err(self.missed());
+        }
+        let caches = self.shared.state.lock().caches_of(&invalidation.key_space);
         for cache in &caches {
-            let done = timeout(INVALIDATE_MAX, cache.invalidate(&invalidation)).await;
-            let done = done.unwrap_or_else(|_elapsed| Err(format!("not done within {INVALIDATE_MAX:?}")));
-            if let Err(why) = done {
+            if let Err(why) = invalidate(cache, &invalidation).await {
                 let why = format!("{}: {why}", cache.name());
-                self.ack(nonce, vec![Refusal { policy_id: String::new(), why }])?;
+                self.ack(nonce, vec![Refusal { policy_id: String::new(), why }]).await?;
                 return Err(self.missed());
             }
         }
         self.shared.state.lock().invalidation = invalidation.sequence;
         self.shared.stats.invalidations.add(1);
-        self.yes(nonce, caches.len())
+        self.yes(nonce, caches.len()).await
     }
 
     /// Memory is dropped, and the server is asked for everything anew.
@@ -245,11 +249,11 @@ impl Session<'_> {
         End::Gap
     }
 
-    fn warm(&mut self, order: WarmOrder) -> Result<(), End> {
+    async fn warm(&mut self, order: WarmOrder) -> Result<(), End> {
         let caches = self.shared.state.lock().caches_of(&order.key_space);
         let asked = order.keys.len() as u64;
         if caches.is_empty() || self.warmings.len() >= WARMINGS_MAX {
-            return self.say(Say::Warmed(WarmReport { id: order.id, loaded: 0, failed: asked }));
+            return self.say(Say::Warmed(WarmReport { id: order.id, loaded: 0, failed: asked })).await;
         }
         self.warmings.spawn(async move {
             let (mut loaded, mut failed) = (0, 0);
@@ -271,18 +275,25 @@ impl Session<'_> {
         shortest.map_or(PING, |lease| (lease / 3).clamp(PING_MIN, PING))
     }
 
-    fn ping(&mut self) -> Result<(), End> {
+    /// At once, for a cache that came now; with the answer to those under way when there are some.
+    async fn ask_for_leave(&mut self) -> Result<(), End> {
+        self.wants_leave = self.number > 0;
+        if self.wants_leave && self.pings.is_empty() { self.ping().await } else { Ok(()) }
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
         let now = Instant::now();
         let period = self.period();
         if self.pings.len() >= SILENT_PINGS as usize || self.number == 0 && now >= self.next_ping {
             return Err(End::Silent);
         }
         self.number += 1;
+        self.wants_leave = false;
         let life = self.shared.state.lock().memory_life();
         self.pings.push_back((self.number, now, life));
         self.next_ping = now + period;
         let lease = prost_types::Duration::try_from(life).ok();
-        self.say(Say::Ping(Ping { number: self.number, lease }))
+        self.say(Say::Ping(Ping { number: self.number, lease })).await
     }
 
     fn pong(&mut self, pong: Pong) -> Result<(), End> {
@@ -300,13 +311,34 @@ impl Session<'_> {
                 cache.trusted_until(sent + lease.min(asked));
             }
         }
+        if self.wants_leave && self.pings.is_empty() {
+            self.next_ping = Instant::now();
+        }
         Ok(())
+    }
+}
+
+/// In a task of its own, so that what a host wrote may panic.
+async fn invalidate(cache: &Arc<dyn Target>, invalidation: &Invalidation) -> Result<(), String> {
+    let (target, invalidation) = (Arc::clone(cache), invalidation.clone());
+    let mut task = tokio::spawn(async move { target.invalidate(&invalidation).await });
+    match timeout(INVALIDATE_MAX, &mut task).await {
+        Ok(done) => done.unwrap_or_else(|_panicked| Err("the target panicked".to_owned())),
+        Err(_elapsed) => {
+            task.abort();
+            Err(format!("not done within {INVALIDATE_MAX:?}"))
+        }
     }
 }
 
 /// `(loaded, failed)`.
 async fn warm(cache: &Arc<dyn Target>, keys: Vec<String>) -> (u64, u64) {
-    let asked = keys.len() as u64;
-    let warmed = timeout(WARM_MAX, cache.warm(keys)).await;
-    warmed.map_or((0, asked), |warmed| (warmed.loaded, warmed.failed))
+    let (target, asked) = (Arc::clone(cache), keys.len() as u64);
+    // Ends with the set, should the connection end.
+    let mut task = JoinSet::new();
+    task.spawn(async move { target.warm(keys).await });
+    match timeout(WARM_MAX, task.join_next()).await {
+        Ok(Some(Ok(Warmed { loaded, failed }))) => (loaded, failed),
+        _ => (0, asked),
+    }
 }

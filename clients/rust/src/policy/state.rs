@@ -102,6 +102,11 @@ impl Slot {
         self.runs = assigned;
         Ok(())
     }
+
+    /// False when it did not: it panicked.
+    fn forget(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.target.forget())).is_ok()
+    }
 }
 
 /// See the module.
@@ -121,8 +126,10 @@ impl State {
         if self.slots.len() >= TARGETS_MAX {
             return Ok(false);
         }
-        target.forget();
         let mut slot = Slot { target, runs: None };
+        if !slot.forget() {
+            return Err("the target panicked when it was to forget".to_owned());
+        }
         let applied = slot.apply(Self::effective(&self.held, &*slot.target));
         self.slots.push(slot);
         applied.map(|()| true)
@@ -276,12 +283,20 @@ impl State {
         self.caches().filter(|target| matches(pattern, target.name())).cloned().collect()
     }
 
-    /// Something was missed, or may have been: memory is empty from here on.
+    /// Something was missed, or may have been: memory is empty from here on. A target that panics is given no leave, and
+    /// nothing else, from here on.
     pub(super) fn forget(&mut self) {
         self.invalidation = 0;
-        for target in self.caches() {
-            target.forget();
-        }
+        self.slots.retain(|slot| {
+            let is_sound = slot.target.kind() != Kind::Cache || slot.forget();
+            if !is_sound {
+                tracing::error!(
+                    name = slot.target.name(),
+                    "a cache panicked when it was to forget; it is managed no more"
+                );
+            }
+            is_sound
+        });
     }
 }
 

@@ -73,7 +73,7 @@ impl Target for Cache {
     }
 }
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
 }
 
@@ -81,7 +81,7 @@ fn batch(items: u32) -> proto::BatchPolicy {
     proto::BatchPolicy { max_items: Some(items), ..Default::default() }
 }
 
-fn policy(revision: i64, items: u32) -> AssignedPolicy {
+pub(crate) fn policy(revision: i64, items: u32) -> AssignedPolicy {
     AssignedPolicy {
         policy_id: "p".to_owned(),
         revision,
@@ -91,7 +91,7 @@ fn policy(revision: i64, items: u32) -> AssignedPolicy {
     }
 }
 
-fn snapshot(policies: Vec<AssignedPolicy>) -> Say {
+pub(crate) fn snapshot(policies: Vec<AssignedPolicy>) -> Say {
     Say::Snapshot(PolicySnapshot { policies, ..Default::default() })
 }
 
@@ -105,7 +105,7 @@ fn batcher(policies: &Policies) -> Batcher<Echo> {
     batcher
 }
 
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
     let reached = async {
         while !is_so() {
             sleep(Duration::from_millis(1)).await;
@@ -114,7 +114,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     timeout(Duration::from_secs(60), reached).await.unwrap_or_else(|_| panic!("not reached: {what}"));
 }
 
-async fn accepted(link: &mut Link, nonce: &str, message: Say) {
+pub(crate) async fn accepted(link: &mut Link, nonce: &str, message: Say) {
     link.say(nonce, message).await;
     let ack = link.ack().await;
     assert_eq!((ack.nonce.as_str(), ack.error.as_str()), (nonce, ""));
@@ -199,7 +199,7 @@ fn an_override_ends_by_itself_with_the_server_dead() {
     });
 }
 
-fn invalidation(previous: i64, sequence: i64) -> Say {
+pub(crate) fn invalidation(previous: i64, sequence: i64) -> Say {
     Say::Invalidation(Invalidation {
         sequence,
         previous,
