@@ -32,7 +32,7 @@ pub enum AlertingError {
     #[error("the query of the condition failed: {0}")]
     Query(#[from] QueryError),
     /// The database.
-    #[error("the database did not answer")]
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -70,8 +70,7 @@ impl AlertingError {
             Self::Stale { .. } => ErrorCode::Conflict,
             Self::Impossible(_) => ErrorCode::Unprocessable,
             Self::Query(error) => error.code(),
-            Self::Storage(error) if error.is_unavailable() => ErrorCode::Unavailable,
-            Self::Storage(_) => ErrorCode::Internal,
+            Self::Storage(error) => error.code(),
         }
     }
 }

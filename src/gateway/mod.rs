@@ -16,6 +16,7 @@ mod health;
 mod indicators;
 mod ledger;
 mod live;
+mod nul;
 mod openapi;
 mod overrides;
 mod page;

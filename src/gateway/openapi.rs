@@ -14,6 +14,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::nul::no_nul;
 use super::problem::ProblemDocument;
 use super::same_origin::same_origin;
 use super::{
@@ -146,6 +147,7 @@ pub(super) fn router(state: &State) -> Router<Arc<State>> {
         .merge(discovery::routes())
         .merge(prometheus_rules::routes(&state.alerting))
         .route("/api/openapi.json", document)
+        .layer(from_fn(no_nul))
 }
 
 #[cfg(test)]

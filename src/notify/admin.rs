@@ -48,7 +48,7 @@ pub enum NotifyError {
     #[error("the secrets of this receiver cannot be used")]
     Seal(#[from] SealError),
     /// The database.
-    #[error("the database did not answer")]
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -62,8 +62,7 @@ impl NotifyError {
             Self::Conflict(_) => ErrorCode::Conflict,
             Self::ReadOnly(_) | Self::Seal(_) => ErrorCode::Unprocessable,
             Self::TooMany => ErrorCode::LimitExceeded,
-            Self::Storage(error) if error.is_unavailable() => ErrorCode::Unavailable,
-            Self::Storage(_) => ErrorCode::Internal,
+            Self::Storage(error) => error.code(),
         }
     }
 }

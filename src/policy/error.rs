@@ -28,7 +28,7 @@ pub enum PolicyError {
     #[error("{0}")]
     Impossible(String),
     /// The database.
-    #[error("the database did not answer")]
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -67,8 +67,7 @@ impl PolicyError {
             Self::Exists(_) => ErrorCode::AlreadyExists,
             Self::Stale { .. } => ErrorCode::Conflict,
             Self::Impossible(_) => ErrorCode::Unprocessable,
-            Self::Storage(error) if error.is_unavailable() => ErrorCode::Unavailable,
-            Self::Storage(_) => ErrorCode::Internal,
+            Self::Storage(error) => error.code(),
         }
     }
 }

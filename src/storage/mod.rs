@@ -59,6 +59,8 @@ pub use streams::StreamRow;
 pub use trace_search::{TraceFilter, TraceOrder};
 pub use traces::{DecidedTo, TraceBlock, TraceBlockKey, TraceRow, TraceUsage, TraceWrite};
 
+use crate::error::ErrorCode;
+
 /// Text that Postgres keeps: it has no NUL.
 #[must_use]
 pub fn kept(text: &str) -> Cow<'_, str> {
@@ -102,6 +104,9 @@ pub enum StorageError {
     /// A setting that would break a promise.
     #[error("{0}")]
     Setting(String),
+    /// Somebody sent it.
+    #[error("a text holds NUL, which the database does not keep")]
+    Nul,
 }
 
 impl StorageError {
@@ -116,12 +121,31 @@ impl StorageError {
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }
+
+    /// The row of the table of errors.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Nul => ErrorCode::InvalidArgument,
+            Self::Fenced | Self::Statement(_) | Self::Migration(_) | Self::Setting(_) => ErrorCode::Internal,
+        }
+    }
 }
 
 impl From<DieselError> for StorageError {
     fn from(error: DieselError) -> Self {
-        if is_transient(&error) { Self::Unavailable(Box::new(error)) } else { Self::Statement(error) }
+        match &error {
+            _ if is_transient(&error) => Self::Unavailable(Box::new(error)),
+            DieselError::DatabaseError(_, info) if is_nul(info.message()) => Self::Nul,
+            _ => Self::Statement(error),
+        }
     }
+}
+
+/// What Postgres says of a NUL in a text (22021) and in JSON (22P05); diesel does not pass SQLSTATE on.
+fn is_nul(message: &str) -> bool {
+    message == "invalid byte sequence for encoding \"UTF8\": 0x00" || message == "unsupported Unicode escape sequence"
 }
 
 /// Diesel does not pass SQLSTATE on for classes 08, 57P, 25006, 53: their messages are known.

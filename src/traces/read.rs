@@ -53,8 +53,8 @@ impl TraceError {
         match self {
             Self::Invalid { .. } => ErrorCode::InvalidArgument,
             Self::NotFound(_) | Self::NoSpan(..) => ErrorCode::NotFound,
-            Self::Storage(error) if error.is_unavailable() => ErrorCode::Unavailable,
-            Self::Storage(_) | Self::Block(_) | Self::Decoder(_) => ErrorCode::Internal,
+            Self::Storage(error) => error.code(),
+            Self::Block(_) | Self::Decoder(_) => ErrorCode::Internal,
         }
     }
 }

@@ -1,8 +1,14 @@
 //! The JSON API: shapes, errors, headers.
 
+use fastbreak::proto::GetSilenceRequest;
+use fastbreak::proto::silence_service_client::SilenceServiceClient;
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, Summary, SummaryDataPoint, metric::Data};
+use serde_json::{Value, json};
+use tonic::Code;
 
+use crate::alerting::call;
+use crate::alerting_doors::channel;
 use crate::support::export::{self, bytes, gauge, http, now, point, request};
 use crate::support::server::{Options, client};
 use crate::support::{Database, Server};
@@ -194,4 +200,34 @@ async fn a_foreign_page_changes_nothing() {
         assert_eq!(answer.status(), 403, "{path}");
         assert!(answer.text().await.unwrap().contains("foreign-origin"), "{path}");
     }
+}
+
+/// Paths and parameters are refused by the gateway, whatever route they lead to; text in bodies where the database refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nul_is_refused_at_every_door() {
+    let server = Options::on(&Database::create().await).start();
+    let document = server.get("/api/openapi.json").await;
+    let mut tried = 0;
+    let ours = |(path, methods): &(&String, &Value)| path.starts_with("/api/") && methods["get"].is_object();
+    for (path, methods) in document["paths"].as_object().unwrap().iter().filter(ours) {
+        let parameters = methods["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        for parameter in parameters {
+            let name = parameter["name"].as_str().unwrap();
+            let (path, field) = match parameter["in"].as_str() {
+                Some("path") => (path.replace(&format!("{{{name}}}"), "%00"), "path"),
+                _ => (format!("{path}?{name}=%00"), name),
+            };
+            let answer = client().get(format!("{}{path}", server.http)).send().await.unwrap();
+            let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
+            assert_eq!((status.as_u16(), body["field"].as_str()), (400, Some(field)), "{path}: {body}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 30, "{tried} parameters of the API");
+    let route = json!({ "receivers": ["email"], "groupBy": ["a\0"] });
+    let (status, body) = call(&server, "PUT", "/api/routes", &route).await;
+    assert_eq!((status, body["code"].as_str()), (400, Some("invalid-argument")), "{body}");
+    let mut silences = SilenceServiceClient::new(channel(&server).await);
+    let refused = silences.get_silence(GetSilenceRequest { id: "a\0".to_owned() }).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("NUL")), (Code::InvalidArgument, true), "{refused}");
 }

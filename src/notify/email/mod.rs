@@ -1,5 +1,6 @@
 //! Email: settings, and one message to all recipients over a pooled SMTP connection.
 
+mod answers;
 mod message;
 mod smtp;
 
@@ -12,8 +13,9 @@ use secrecy::SecretString;
 
 use super::fields::Fields;
 use super::outbound::Guard;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Verdict};
 use crate::model::Notification;
+use answers::Answers;
 use smtp::{Relay, TlsMode, Transport};
 
 pub(super) const SECRETS: &[&str] = &["password"];
@@ -29,6 +31,7 @@ pub(super) struct Email {
     to: Vec<Mailbox>,
     subject: Option<String>,
     text: Option<String>,
+    answers: Answers,
 }
 
 impl Email {
@@ -43,7 +46,7 @@ impl Email {
         let subject = fields.template("subjectTemplate");
         let text = fields.template("textTemplate");
         let relay = Relay::new((host, port), tls, credentials, trusted);
-        Some(Self { relay, from: from?, to, subject, text })
+        Some(Self { relay, from: from?, to, subject, text, answers: Answers::default() })
     }
 
     pub(super) async fn send(&self, guard: &Guard, notification: &Notification) -> Outcome {
@@ -58,31 +61,38 @@ impl Email {
             Err(error) => return Outcome::refused(None, &error.to_string()),
         };
         match self.relay.transport(guard, self.from.email.domain()).await {
-            Ok(transport) => self.hand_over(&transport, &bytes).await,
+            Ok(transport) => self.hand_over(&transport, &notification.id, &bytes).await,
             Err(outcome) => outcome,
         }
     }
 
-    /// One recipient that is refused makes the server refuse the mail to all: then each gets it alone.
-    async fn hand_over(&self, transport: &Transport, mail: &[u8]) -> Outcome {
-        let everybody: Vec<Address> = self.to.iter().map(|to| to.email.clone()).collect();
-        let refused = match self.hand_to(transport, &everybody, mail).await {
-            Err(outcome) if everybody.len() > 1 && outcome.verdict == super::Verdict::Refused => outcome,
-            Ok(outcome) | Err(outcome) => return outcome,
-        };
-        let (mut sent, mut details) = (None, Vec::new());
-        let mut last = refused;
-        for one in &everybody {
-            match self.hand_to(transport, std::slice::from_ref(one), mail).await {
-                Ok(outcome) => sent = Some(outcome),
+    /// One recipient that is refused makes the server refuse the mail to all: then each gets it alone. Who answered is not
+    /// asked again when the mail is tried again, be it that another is away or that there was no time.
+    async fn hand_over(&self, transport: &Transport, id: &str, mail: &[u8]) -> Outcome {
+        let address = |at: usize| self.to.get(at).map(|to| to.email.clone());
+        let missing = self.answers.missing(id, self.to.len());
+        if missing.len() == self.to.len() {
+            let everybody: Vec<Address> = missing.iter().copied().filter_map(address).collect();
+            match self.hand_to(transport, &everybody, mail).await {
+                Err(outcome) if everybody.len() > 1 && is_about_a_recipient(&outcome) => {}
+                Ok(outcome) | Err(outcome) => return outcome,
+            }
+        }
+        let mut failed = Vec::new();
+        for (at, one) in missing.into_iter().filter_map(|at| Some((at, address(at)?))) {
+            match self.hand_to(transport, &[one], mail).await {
+                Ok(_sent) => self.answers.note(id, at, Ok(())),
+                Err(outcome) if outcome.verdict == Verdict::Refused => self.answers.note(id, at, Err(outcome)),
                 Err(outcome) => {
-                    details.push(format!("{one}: {}", outcome.detail));
-                    last = outcome;
+                    let goes_on = is_about_a_recipient(&outcome);
+                    failed.push((at, outcome));
+                    if !goes_on {
+                        break;
+                    }
                 }
             }
         }
-        let detail = super::words::one_line(&details.join("; "), 300);
-        Outcome { detail, ..sent.unwrap_or(last) }
+        self.answers.conclude(id, failed, |at| address(at).map_or_else(String::new, |address| address.to_string()))
     }
 
     async fn hand_to(&self, transport: &Transport, to: &[Address], mail: &[u8]) -> Result<Outcome, Outcome> {
@@ -93,6 +103,11 @@ impl Email {
             Err(error) => Err(self.relay.failed(&error)),
         }
     }
+}
+
+/// Whether the others may fare better: not when the relay is away or has no time for anybody.
+fn is_about_a_recipient(outcome: &Outcome) -> bool {
+    outcome.verdict == Verdict::Refused || matches!(outcome.status, Some(450..=452))
 }
 
 fn credentials(fields: &mut Fields<'_>) -> Option<(String, SecretString)> {

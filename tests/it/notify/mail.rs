@@ -104,3 +104,22 @@ async fn one_bad_recipient_does_not_keep_the_mail_from_the_others() {
     super::hurry(&database).await;
     eventually("it is dead", async || state().await == "dead").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_away_gets_the_mail_later_and_the_others_get_it_once() {
+    let database = Database::create().await;
+    let smtp = Smtp::start(Tls::Started).await;
+    smtp.refuse("a@example.com", "451 come back later");
+    let server = from_environment(&database, &smtp, "starttls").start();
+    queue(&database, &[notification("n-1", "email", "g-1", Fired)]).await;
+    let delivery = async || deliveries(&server, "email").await[0].clone();
+    eventually("it is to be tried again", async || delivery().await["log"][0]["outcome"] == "retry").await;
+    let detail = delivery().await["log"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("a@example.com") && !detail.contains("b@example.com"), "{detail}");
+    let to = || smtp.mails().into_iter().flat_map(|mail| mail.to).collect::<Vec<_>>();
+    assert_eq!(to(), ["<b@example.com>"]);
+    smtp.refuse("nobody", "550 no such person");
+    super::hurry(&database).await;
+    eventually("it is sent", async || delivery().await["state"] == "sent").await;
+    assert_eq!(to(), ["<b@example.com>", "<a@example.com>"]);
+}
