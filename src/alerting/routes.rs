@@ -1,6 +1,9 @@
 //! The routing tree: which groups an alert belongs to, and how they are told. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::evaluate::LabelSet;
 use crate::model::{Alert, GroupPolicy, Period, Route, Rule, Severity, all_match};
@@ -22,6 +25,8 @@ pub(super) struct Group {
 pub(super) struct Matched {
     /// Place in the tree: `route`, `route/0`, `route/0/2`, …
     pub(super) path: String,
+    /// What it is about: the matchers on the way. Stays when routes are put before it, or somewhere else.
+    about: String,
     pub(super) receivers: Vec<String>,
     group_by: Vec<String>,
     group_wait: Period,
@@ -43,6 +48,7 @@ pub(super) fn default_tree() -> Route {
 pub(super) fn matching(tree: &Route, labels: &LabelSet) -> Vec<Matched> {
     let root = Matched {
         path: "route".to_owned(),
+        about: String::new(),
         receivers: Vec::new(),
         group_by: Vec::new(),
         group_wait: Period::ZERO,
@@ -50,13 +56,14 @@ pub(super) fn matching(tree: &Route, labels: &LabelSet) -> Vec<Matched> {
         repeat_interval: Period::ZERO,
     };
     let mut found = Vec::new();
-    descend(tree, &inherit(tree, &root, root.path.clone()), labels, &mut found);
+    descend(tree, &inherit(tree, &root), labels, &mut found);
     found
 }
 
-fn inherit(route: &Route, above: &Matched, path: String) -> Matched {
+fn inherit(route: &Route, above: &Matched) -> Matched {
     Matched {
-        path,
+        path: above.path.clone(),
+        about: above.about.clone(),
         receivers: route.receivers.clone().unwrap_or_else(|| above.receivers.clone()),
         group_by: route.group_by.clone().unwrap_or_else(|| above.group_by.clone()),
         group_wait: route.group_wait.unwrap_or(above.group_wait),
@@ -69,7 +76,15 @@ fn descend(route: &Route, own: &Matched, labels: &LabelSet, found: &mut Vec<Matc
     let before = found.len();
     for (number, child) in route.routes.iter().enumerate() {
         if all_match(&child.matchers, labels) {
-            descend(child, &inherit(child, own, format!("{}/{number}", own.path)), labels, found);
+            let mut inherited = inherit(child, own);
+            inherited.path = format!("{}/{number}", own.path);
+            let _infallible = write!(inherited.about, "/{}", written(child));
+            // Of several that are about the same, `continue` leads to each.
+            let likes = route.routes.iter().take(number).filter(|other| written(other) == written(child)).count();
+            if likes > 0 {
+                let _infallible = write!(inherited.about, "#{likes}");
+            }
+            descend(child, &inherited, labels, found);
             if !child.goes_on {
                 break;
             }
@@ -78,6 +93,13 @@ fn descend(route: &Route, own: &Matched, labels: &LabelSet, found: &mut Vec<Matc
     if found.len() == before {
         found.push(own.clone());
     }
+}
+
+/// The matchers, in no order of their own.
+fn written(route: &Route) -> String {
+    let mut matchers: Vec<String> = route.matchers.iter().map(ToString::to_string).collect();
+    matchers.sort_unstable();
+    matchers.join(",")
 }
 
 /// The groups of an alert of `rule`: the rule's own receivers where it names some, otherwise what the tree says.
@@ -112,7 +134,12 @@ pub(super) fn groups_of(rule: &Rule, alert: &Alert, tree: &Route) -> Vec<Group> 
             repeat_interval: matched.repeat_interval,
             labels: common(group_by, &labels),
         };
-        Group { key: key(&matched.path, &policy.labels), policy }
+        let route = match matched.about.as_str() {
+            "" => "route".to_owned(),
+            // Short, for it is part of a key.
+            about => format!("route/{:016x}", xxh3_64(about.as_bytes())),
+        };
+        Group { key: key(&route, &policy.labels), policy }
     };
     matching(tree, &labels).into_iter().map(group).collect()
 }
@@ -156,5 +183,22 @@ mod tests {
         check(&[("severity", "critical"), ("team", "db")], &[("route/0/0", "pager"), ("route/1", "slack")]);
         check(&[("severity", "critical")], &[("route/0", "pager"), ("route/2", "never")]);
         check(&[("team", "cache")], &[("route/1", "slack")]);
+    }
+
+    #[test]
+    fn a_group_keeps_its_key_wherever_its_route_stands() {
+        let labels: LabelSet =
+            [("severity", "critical"), ("team", "db")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+        let keys = |tree: &Route| matching(tree, &labels).into_iter().map(|matched| matched.about).collect::<Vec<_>>();
+        let before = keys(&tree());
+        let mut after = tree();
+        after.routes.insert(0, Route { goes_on: true, ..after.routes[0].clone() });
+        after.routes[0].matchers.truncate(0);
+        after.routes[0].routes.clear();
+        assert_eq!(keys(&after)[1..], before, "one is put before");
+        let mut twice = tree();
+        twice.routes.insert(0, tree().routes[0].clone());
+        let keys = keys(&twice);
+        assert_eq!((keys.len(), keys[0] == keys[1]), (3, false), "{keys:?}");
     }
 }
