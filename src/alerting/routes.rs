@@ -80,7 +80,7 @@ fn descend(route: &Route, own: &Matched, labels: &LabelSet, found: &mut Vec<Matc
             inherited.path = format!("{}/{number}", own.path);
             let _infallible = write!(inherited.about, "/{}", written(child));
             // Of several that are about the same, `continue` leads to each.
-            let likes = route.routes.iter().take(number).filter(|other| written(other) == written(child)).count();
+            let likes = route.routes.iter().take(number).filter(|other| is_like(other, child)).count();
             if likes > 0 {
                 let _infallible = write!(inherited.about, "#{likes}");
             }
@@ -93,6 +93,11 @@ fn descend(route: &Route, own: &Matched, labels: &LabelSet, found: &mut Vec<Matc
     if found.len() == before {
         found.push(own.clone());
     }
+}
+
+/// Whether two are about the same.
+fn is_like(one: &Route, other: &Route) -> bool {
+    one.matchers.len() == other.matchers.len() && one.matchers.iter().all(|matcher| other.matchers.contains(matcher))
 }
 
 /// The matchers, in no order of their own.

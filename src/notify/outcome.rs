@@ -6,7 +6,7 @@ use super::outbound::{Answer, CallError};
 use super::words::one_line;
 
 /// Longest detail that is kept, in characters.
-const DETAIL_CHARS_MAX: usize = 300;
+pub(super) const DETAIL_CHARS_MAX: usize = 300;
 
 /// What it means for the delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,20 +5,15 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use super::super::outcome::{Outcome, Verdict};
+use super::super::outcome::{DETAIL_CHARS_MAX, Outcome, Verdict};
 use super::super::words::one_line;
 
 /// Most mails of one receiver that are known to have reached some of its recipients; the oldest is forgotten, and goes to all
 /// when it is tried again.
 const MAILS_MAX: usize = 1_000;
-/// Longest account of who was not told and why, in characters.
-const DETAIL_CHARS_MAX: usize = 300;
 
-/// What a recipient's server said: it took the mail, or never will.
-type Answer = Result<(), Outcome>;
-
-/// A mail by its notification's id, and what was said, by place in the recipients.
-type Mail = (String, Vec<(usize, Answer)>);
+/// A mail by its notification's id, and what was said of whom, by place in the recipients: it was taken, or never will be.
+type Mail = (String, Vec<(usize, Outcome)>);
 
 /// See the module.
 #[derive(Default)]
@@ -35,7 +30,7 @@ impl Answers {
         (0..recipients).filter(|at| known.iter().all(|(answered, _)| answered != at)).collect()
     }
 
-    pub(super) fn note(&self, id: &str, at: usize, answer: Answer) {
+    pub(super) fn note(&self, id: &str, at: usize, answer: Outcome) {
         let mut mails = self.mails.lock();
         if let Some((_, answers)) = mails.iter_mut().find(|(of, _)| of == id) {
             answers.push((at, answer));
@@ -53,20 +48,18 @@ impl Answers {
         let mut mails = self.mails.lock();
         let known = mails.iter().position(|(of, _)| of == id);
         let answers = known.and_then(|at| mails.get(at)).map_or(&[][..], |(_, answers)| answers);
-        let is_taken = answers.iter().any(|(_, answer)| answer.is_ok());
-        let refused = answers.iter().filter_map(|(at, answer)| Some((*at, answer.as_ref().err()?.clone())));
-        let refused: Vec<(usize, Outcome)> = refused.collect();
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            answers.iter().cloned().partition(|(_, answer)| matches!(answer.verdict, Verdict::Sent { .. }));
         let told = failed.iter().chain(&refused).map(|(at, outcome)| format!("{}: {}", name(*at), outcome.detail));
         let detail = one_line(&told.collect::<Vec<_>>().join("; "), DETAIL_CHARS_MAX);
-        if let Some((_, outcome)) = failed.into_iter().next_back() {
-            return Outcome { detail, ..outcome };
-        }
-        if let Some(at) = known {
+        if failed.is_empty()
+            && let Some(at) = known
+        {
             mails.remove(at);
         }
-        match refused.into_iter().next_back() {
-            Some((_, outcome)) if !is_taken => Outcome { detail, ..outcome },
-            _ => Outcome { verdict: Verdict::Sent { remote_ref: None }, status: Some(250), detail },
-        }
+        // Who may still get it decides, then who has it.
+        let last = [failed, taken, refused].into_iter().find_map(|mut outcomes| outcomes.pop());
+        let none = || Outcome::refused(None, "it has no recipient");
+        Outcome { detail, ..last.map_or_else(none, |(_, outcome)| outcome) }
     }
 }

@@ -80,16 +80,15 @@ impl Email {
         }
         let mut failed = Vec::new();
         for (at, one) in missing.into_iter().filter_map(|at| Some((at, address(at)?))) {
-            match self.hand_to(transport, &[one], mail).await {
-                Ok(_sent) => self.answers.note(id, at, Ok(())),
-                Err(outcome) if outcome.verdict == Verdict::Refused => self.answers.note(id, at, Err(outcome)),
-                Err(outcome) => {
-                    let goes_on = is_about_a_recipient(&outcome);
-                    failed.push((at, outcome));
-                    if !goes_on {
-                        break;
-                    }
-                }
+            let (Ok(outcome) | Err(outcome)) = self.hand_to(transport, &[one], mail).await;
+            if !matches!(outcome.verdict, Verdict::Retry { .. }) {
+                self.answers.note(id, at, outcome);
+                continue;
+            }
+            let goes_on = is_about_a_recipient(&outcome);
+            failed.push((at, outcome));
+            if !goes_on {
+                break;
             }
         }
         self.answers.conclude(id, failed, |at| address(at).map_or_else(String::new, |address| address.to_string()))

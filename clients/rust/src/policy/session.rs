@@ -13,7 +13,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::Shared;
 use super::state::Refusal;
-use super::target::{Target, Warmed};
+use super::target::Target;
 use crate::proto::policy_service_client::PolicyServiceClient;
 use crate::proto::watch_request::Message as Say;
 use crate::proto::watch_response::Message as Hear;
@@ -318,27 +318,22 @@ impl Session<'_> {
     }
 }
 
-/// In a task of its own, so that what a host wrote may panic.
 async fn invalidate(cache: &Arc<dyn Target>, invalidation: &Invalidation) -> Result<(), String> {
     let (target, invalidation) = (Arc::clone(cache), invalidation.clone());
-    let mut task = tokio::spawn(async move { target.invalidate(&invalidation).await });
-    match timeout(INVALIDATE_MAX, &mut task).await {
-        Ok(done) => done.unwrap_or_else(|_panicked| Err("the target panicked".to_owned())),
-        Err(_elapsed) => {
-            task.abort();
-            Err(format!("not done within {INVALIDATE_MAX:?}"))
-        }
-    }
+    apart(INVALIDATE_MAX, async move { target.invalidate(&invalidation).await }).await?
 }
 
 /// `(loaded, failed)`.
 async fn warm(cache: &Arc<dyn Target>, keys: Vec<String>) -> (u64, u64) {
     let (target, asked) = (Arc::clone(cache), keys.len() as u64);
-    // Ends with the set, should the connection end.
+    let warmed = apart(WARM_MAX, async move { target.warm(keys).await }).await;
+    warmed.map_or((0, asked), |warmed| (warmed.loaded, warmed.failed))
+}
+
+/// In a task of its own, so that what a host wrote may panic; it ends with whoever waits for it.
+async fn apart<T: Send + 'static>(most: Duration, work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     let mut task = JoinSet::new();
-    task.spawn(async move { target.warm(keys).await });
-    match timeout(WARM_MAX, task.join_next()).await {
-        Ok(Some(Ok(Warmed { loaded, failed }))) => (loaded, failed),
-        _ => (0, asked),
-    }
+    task.spawn(work);
+    let ended = timeout(most, task.join_next()).await.map_err(|_elapsed| format!("not done within {most:?}"))?;
+    ended.and_then(Result::ok).ok_or_else(|| "the target panicked".to_owned())
 }
